@@ -1,0 +1,207 @@
+"""A LangChain call seen as a `Request`: what is asked, what it needs, how long it is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
+from langchain_core.runnables import RunnableConfig
+
+from router_integrations.candidates import Candidate
+from router_integrations.langchain.binding import Binding, SchemaBinding, ToolBinding
+from router_integrations.tokens import byte_length, estimate_tokens, token_ids
+from router_integrations.types import Capability, Modality, Request, Snapshot
+
+_MESSAGE_OVERHEAD = 4
+# What an image or a minute of audio about costs; providers differ by more than this is off.
+_BLOCK_TOKENS: dict[Modality, int] = {"image": 800, "audio": 1000, "pdf": 3000, "video": 5000}
+_BLOCK_MODALITY: dict[str, Modality] = {
+    "image": "image",
+    "image_url": "image",
+    "input_image": "image",
+    "audio": "audio",
+    "input_audio": "audio",
+    "video": "video",
+    "document": "pdf",
+    "pdf": "pdf",
+    "file": "pdf",
+    "input_file": "pdf",
+}
+_NEED: dict[Modality, Capability] = {"image": "vision", "audio": "audio", "pdf": "pdf", "video": "video"}
+# Texts have more tokens than their bytes divided by this, but for odd ones such as runs of blanks.
+_LONGEST_TOKEN = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One call on the router, as LangChain made it.
+
+    Args:
+        messages: The caller's own messages.
+        stop: Stop sequences.
+        kwargs: Call settings for whichever candidate answers.
+        binding: Tools or schema to replay on it.
+        forced: The name or id of the one candidate that the caller wants.
+    """
+
+    messages: Sequence[BaseMessage]
+    stop: list[str] | None = None
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    binding: Binding | None = None
+    forced: str | None = None
+
+
+def describe(job: Job, config: RunnableConfig, *, context_turns: int, candidates: Sequence[Candidate]) -> Request:
+    """Return the request that strategies see; `candidates` only tell how exactly tokens must be counted.
+
+    Raises:
+        RequestError: A text holds a lone surrogate.
+    """
+    messages = job.messages
+    modalities, extra = _modalities(messages)
+    tools = _tools(job)
+    texts = [_text(message) for message in messages]
+    sizes = [byte_length(text) for text in texts]
+    overhead = extra + _MESSAGE_OVERHEAD * len(messages)
+    if tools:
+        overhead += estimate_tokens(json.dumps(tools, default=str))
+    counted = _count(texts, sizes, overhead, candidates)
+    previous, end = _previous(messages)
+    ids = _ids(config)
+    return Request(
+        text=_query(messages, texts, context_turns),
+        system="\n".join(text for message, text in zip(messages, texts, strict=True) if _is_system(message)),
+        turns=sum(isinstance(message, HumanMessage) for message in messages),
+        input_tokens=overhead + (sum(sizes) + 3) // 4 if counted is None else counted,
+        tokens_estimated=counted is None,
+        cached_tokens=sum(sizes[:end]) // 4,
+        max_output_tokens=job.kwargs.get("max_tokens") or job.kwargs.get("max_completion_tokens"),
+        modalities=modalities,
+        needs=_needs(job, modalities, tools),
+        tools=tools,
+        schema=_schema(job),
+        conversation_id=ids[0],
+        user_id=ids[1],
+        snapshot=Snapshot(previous=previous, locked=previous if isinstance(messages[-1], ToolMessage) else None),
+        native=messages,
+    )
+
+
+def size(messages: Sequence[BaseMessage]) -> int:
+    """Return the characters of the messages' plain texts: enough to tell whether counting takes long."""
+    return sum(len(message.content) for message in messages if isinstance(message.content, str))
+
+
+def _text(message: BaseMessage) -> str:
+    content = message.content
+    text = content if isinstance(content, str) else "\n".join(_block_text(block) for block in content)
+    if isinstance(message, AIMessage) and message.tool_calls:
+        text += json.dumps([[call["name"], call["args"]] for call in message.tool_calls], default=str)
+    return text
+
+
+def _block_text(block: Any) -> str:
+    if isinstance(block, str):
+        return block
+    text = block.get("text") or block.get("thinking") or block.get("reasoning") or ""
+    return text if isinstance(text, str) else ""
+
+
+def _is_system(message: BaseMessage) -> bool:
+    return isinstance(message, SystemMessage)
+
+
+def _query(messages: Sequence[BaseMessage], texts: Sequence[str], context_turns: int) -> str:
+    """Return the last human turn, with `context_turns` human turns before it; never a tool result."""
+    human = [text for message, text in zip(messages, texts, strict=True) if isinstance(message, HumanMessage)]
+    if not human:
+        return texts[-1]
+    return "\n".join(human[-1 - context_turns :])
+
+
+def _modalities(messages: Sequence[BaseMessage]) -> tuple[frozenset[Modality], int]:
+    found: set[Modality] = {"text"}
+    tokens = 0
+    for message in messages:
+        for block in message.content if isinstance(message.content, list) else ():
+            modality = _modality(block) if isinstance(block, dict) else None
+            if modality is not None:
+                found.add(modality)
+                tokens += _BLOCK_TOKENS[modality]
+    return frozenset(found), tokens
+
+
+def _modality(block: Mapping[str, Any]) -> Modality | None:
+    kind = block.get("type", "")
+    if kind != "media":
+        return _BLOCK_MODALITY.get(kind)
+    family = str(block.get("mime_type", "")).partition("/")[0]
+    return {"image": "image", "audio": "audio", "video": "video"}.get(family, "pdf")  # type: ignore[return-value]
+
+
+def _tools(job: Job) -> tuple[Mapping[str, Any], ...]:
+    if isinstance(job.binding, ToolBinding):
+        return job.binding.described
+    return tuple(job.kwargs.get("tools") or ())
+
+
+def _schema(job: Job) -> Mapping[str, Any] | None:
+    if isinstance(job.binding, SchemaBinding):
+        return job.binding.described
+    response_format = _response_format(job)
+    if isinstance(response_format, Mapping):
+        schema: Mapping[str, Any] | None = response_format.get("json_schema")
+        return schema
+    return None
+
+
+def _response_format(job: Job) -> Any:
+    bound = job.binding.kwargs.get("response_format") if job.binding is not None else None
+    return bound or job.kwargs.get("response_format")
+
+
+def _needs(job: Job, modalities: frozenset[Modality], tools: Sequence[Mapping[str, Any]]) -> frozenset[Capability]:
+    needs = {_NEED[modality] for modality in modalities if modality in _NEED}
+    if tools or any(isinstance(m, ToolMessage) or getattr(m, "tool_calls", None) for m in job.messages):
+        needs.add("tools")
+    if isinstance(job.binding, SchemaBinding) and job.binding.need is not None:
+        needs.add(job.binding.need)
+    response_format = _response_format(job)
+    if response_format is not None and not (
+        isinstance(response_format, Mapping) and response_format.get("type") in ("text", "json_object")
+    ):
+        needs.add("schema")
+    return frozenset(needs)
+
+
+def _previous(messages: Sequence[BaseMessage]) -> tuple[str | None, int]:
+    """Return who gave the last answer, by the trace on it, and the number of messages up to it."""
+    for index in range(len(messages) - 1, -1, -1):
+        message = messages[index]
+        if isinstance(message, AIMessage):
+            trace = message.response_metadata.get("router")
+            return (trace.get("candidate") if isinstance(trace, Mapping) else None), index + 1
+    return None, 0
+
+
+def _ids(config: RunnableConfig) -> tuple[str | None, str | None]:
+    """Return the conversation's and the user's id: LangGraph's `thread_id`, and `user_id`, configurable or metadata."""
+    known = {**(config.get("metadata") or {}), **(config.get("configurable") or {})}
+    thread, user = known.get("thread_id"), known.get("user_id")
+    return (None if thread is None else str(thread)), (None if user is None else str(user))
+
+
+def _count(texts: Sequence[str], sizes: Sequence[int], overhead: int, candidates: Sequence[Candidate]) -> int | None:
+    """Return the exact count where a candidate's window may hang on it; `None` where an estimate will do.
+
+    No tokenizer makes more tokens than bytes, so a prompt far below every window needs no counting, nor one far above.
+    """
+    most = overhead + sum(sizes)
+    least = sum(sizes) // _LONGEST_TOKEN
+    close = [c for c in candidates if c.context_window is not None and least <= c.context_window < most]
+    if not close:
+        return None
+    return overhead + sum(len(token_ids(text, close[0].id)) for text in texts)

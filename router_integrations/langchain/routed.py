@@ -1,0 +1,309 @@
+"""A chat model whose run is a chain run: every call goes to the engine, and the models it asks are its children."""
+
+import asyncio
+from abc import abstractmethod
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import aclosing, closing
+from typing import Any, cast
+from uuid import UUID
+
+from langchain_core.callbacks import CallbackManagerForLLMRun, Callbacks
+from langchain_core.language_models import BaseChatModel, LanguageModelInput
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.outputs import ChatResult, LLMResult
+from langchain_core.runnables import RunnableConfig, ensure_config
+from langchain_core.runnables.config import (
+    get_async_callback_manager_for_config,
+    get_callback_manager_for_config,
+    merge_configs,
+)
+from pydantic import Field
+
+from router_integrations import engine
+from router_integrations.errors import RequestError, RouterError
+from router_integrations.langchain import events
+from router_integrations.langchain.results import Tail, answered, failed, llm_result, run_ids
+from router_integrations.langchain.session import Pool, Settings, job_of, open_session
+from router_integrations.trace import Trace
+
+
+class RoutedChatModel(BaseChatModel):
+    """Every way of calling a chat model, led through the engine; `RouterChatModel` adds what is called.
+
+    Args:
+        stop: Stop sequences of every call that brings none of its own.
+        on_trace: Called with the trace of each request, failed ones too.
+    """
+
+    stop: list[str] | None = None
+    on_trace: Callable[[Trace], None] | None = Field(default=None, exclude=True, repr=False)
+
+    @property
+    @abstractmethod
+    def _pool(self) -> Pool:
+        """The candidates with their models."""
+
+    @property
+    @abstractmethod
+    def _settings(self) -> Settings:
+        """How to decide."""
+
+    def invoke(
+        self,
+        input: LanguageModelInput,
+        config: RunnableConfig | None = None,
+        *,
+        stop: list[str] | None = None,
+        **kwargs: Any,
+    ) -> AIMessage:
+        """Answer with one candidate's message, the trace added.
+
+        Raises:
+            RequestError: The request is malformed, or no candidate can take it; nobody has been called.
+            AllCandidatesFailed: Nobody answered; also LangChain's error for the last failure.
+        """
+        messages = self._messages(input)
+        config = self._config(config)
+        # Not `_call_with_config`, which reads signatures on every call: that takes longer than all the rest.
+        run = get_callback_manager_for_config(config).on_chain_start(
+            None, messages, name=config.get("run_name") or self.get_name(), run_id=config.pop("run_id", None)
+        )
+        try:
+            output = self._answer(messages, _below(config, run), stop=stop, options=kwargs)
+        except BaseException as error:
+            run.on_chain_error(error)
+            raise
+        run.on_chain_end(output)
+        return cast("AIMessage", output)
+
+    async def ainvoke(
+        self,
+        input: LanguageModelInput,
+        config: RunnableConfig | None = None,
+        *,
+        stop: list[str] | None = None,
+        **kwargs: Any,
+    ) -> AIMessage:
+        """Async `invoke`."""
+        messages = self._messages(input)
+        config = self._config(config)
+        run = await get_async_callback_manager_for_config(config).on_chain_start(
+            None, messages, name=config.get("run_name") or self.get_name(), run_id=config.pop("run_id", None)
+        )
+        try:
+            output = await self._aanswer(messages, _below(config, run), stop=stop, options=kwargs)
+        except BaseException as error:
+            await run.on_chain_error(error)
+            raise
+        await run.on_chain_end(output)
+        return cast("AIMessage", output)
+
+    def stream(
+        self,
+        input: LanguageModelInput,
+        config: RunnableConfig | None = None,
+        *,
+        stop: list[str] | None = None,
+        **kwargs: Any,
+    ) -> Iterator[AIMessageChunk]:
+        """Yield one candidate's chunks as they come; the last one carries the trace.
+
+        Raises:
+            StreamInterrupted: The stream broke after its first chunk.
+        """
+        if self._streaming_disabled(**kwargs):
+            yield cast("AIMessageChunk", self.invoke(input, config, stop=stop, **kwargs))
+            return
+        inputs = iter([self._messages(input)])
+        chunks: Any = self._transform_stream_with_config(
+            inputs, cast("Any", self._chunks), self._config(config), stop=stop, options=kwargs
+        )
+        yield from chunks
+
+    async def astream(
+        self,
+        input: LanguageModelInput,
+        config: RunnableConfig | None = None,
+        *,
+        stop: list[str] | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[AIMessageChunk]:
+        """Async `stream`."""
+        if self._streaming_disabled(**kwargs):
+            yield cast("AIMessageChunk", await self.ainvoke(input, config, stop=stop, **kwargs))
+            return
+
+        async def inputs() -> AsyncIterator[list[BaseMessage]]:
+            yield self._messages(input)
+
+        chunks: Any = self._atransform_stream_with_config(
+            inputs(), cast("Any", self._achunks), self._config(config), stop=stop, options=kwargs
+        )
+        async with aclosing(chunks):
+            async for chunk in chunks:
+                yield chunk
+
+    def stream_events(
+        self, input: LanguageModelInput, config: RunnableConfig | None = None, *, version: Any = "v2", **kwargs: Any
+    ) -> Any:
+        """Yield events; ``version="v3"`` returns a `ChatModelStream`."""
+        if version == "v3":
+            return events.chat_model_stream(self.stream(input, config, **kwargs))
+        return super().stream_events(input, config, version=version, **kwargs)
+
+    def astream_events(
+        self, input: LanguageModelInput, config: RunnableConfig | None = None, *, version: Any = "v2", **kwargs: Any
+    ) -> Any:
+        """Yield events; ``version="v3"`` is to be awaited and gives an `AsyncChatModelStream`."""
+        if version == "v3":
+            return events.achat_model_stream(self.astream(input, config, **kwargs))
+        return super().astream_events(input, config, version=version, **kwargs)
+
+    def generate(
+        self,
+        messages: list[list[BaseMessage]],
+        stop: list[str] | None = None,
+        callbacks: Callbacks = None,
+        *,
+        tags: list[str] | None = None,
+        metadata: dict[str, Any] | None = None,
+        run_name: str | None = None,
+        run_id: UUID | None = None,
+        **kwargs: Any,
+    ) -> LLMResult:
+        """Answer each prompt as `invoke` does; the first failure ends the call."""
+        config = _config_of(callbacks, tags, metadata, run_name)
+        ids = run_ids(len(messages), run_id)
+        answers = [
+            self.invoke(prompt, {**config, "run_id": one}, stop=stop, **kwargs)
+            for prompt, one in zip(messages, ids, strict=True)
+        ]
+        return llm_result(answers, ids)
+
+    async def agenerate(
+        self,
+        messages: list[list[BaseMessage]],
+        stop: list[str] | None = None,
+        callbacks: Callbacks = None,
+        *,
+        tags: list[str] | None = None,
+        metadata: dict[str, Any] | None = None,
+        run_name: str | None = None,
+        run_id: UUID | None = None,
+        **kwargs: Any,
+    ) -> LLMResult:
+        """Async `generate`, the prompts at once; all end before the first failure is raised."""
+        config = _config_of(callbacks, tags, metadata, run_name)
+        ids = run_ids(len(messages), run_id)
+        asked = (
+            self.ainvoke(prompt, {**config, "run_id": one}, stop=stop, **kwargs)
+            for prompt, one in zip(messages, ids, strict=True)
+        )
+        answers: list[Any] = await asyncio.gather(*asked, return_exceptions=True)
+        for answer in answers:
+            if isinstance(answer, BaseException):
+                raise answer
+        return llm_result(answers, ids)
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        raise NotImplementedError(
+            "a router makes no model call of its own; use invoke, stream, batch or generate, which ask a candidate"
+        )
+
+    def _messages(self, input: Any) -> list[BaseMessage]:
+        try:
+            return self._convert_input(input).to_messages()
+        except (ValueError, TypeError, KeyError, NotImplementedError) as error:
+            raise RequestError(f"input is no prompt: {error}; give a string, messages or a PromptValue") from error
+
+    def _config(self, config: RunnableConfig | None) -> RunnableConfig:
+        """Return the run's config with the router's own callbacks, tags and metadata, which its calls inherit."""
+        config = ensure_config(config)
+        if self.callbacks:
+            config = merge_configs({"callbacks": self.callbacks}, config)
+        if self.tags:
+            config["tags"] = [*config.get("tags", ()), *self.tags]
+        config["metadata"] = {**(self.metadata or {}), **config.get("metadata", {})}
+        return config
+
+    def _open(self, messages: list[BaseMessage], config: RunnableConfig, stop: Any, options: Any) -> Any:
+        job = job_of(messages, stop or self.stop, options)
+        return job.binding, *open_session(self._pool, self._settings, job, config)
+
+    def _answer(self, messages: Any, config: RunnableConfig, *, stop: Any, options: Any) -> Any:
+        binding, run, host = self._open(messages, config, stop, options)
+        try:
+            trace = engine.run(run, host)
+        except RouterError as error:
+            return self._failed(error, run.trace, binding)
+        return self._answered(trace, binding)
+
+    async def _aanswer(self, messages: Any, config: RunnableConfig, *, stop: Any, options: Any) -> Any:
+        binding, run, host = self._open(messages, config, stop, options)
+        try:
+            trace = await engine.arun(run, host)
+        except RouterError as error:
+            return self._failed(error, run.trace, binding)
+        return self._answered(trace, binding)
+
+    def _chunks(
+        self, inputs: Iterator[list[BaseMessage]], config: RunnableConfig, *, stop: Any, options: Any
+    ) -> Iterator[Any]:
+        binding, run, host = self._open(next(inputs), config, stop, options)
+        tail = Tail(binding)
+        try:
+            with closing(engine.stream(run, host)) as chunks:
+                for chunk in chunks:
+                    yield from tail.hold(chunk)
+        except RouterError as error:
+            yield self._failed(error, run.trace, binding)
+            return
+        self._observe(run.trace)
+        yield from tail.release(run.trace)
+
+    async def _achunks(
+        self, inputs: AsyncIterator[list[BaseMessage]], config: RunnableConfig, *, stop: Any, options: Any
+    ) -> AsyncIterator[Any]:
+        binding, run, host = self._open(await anext(inputs), config, stop, options)
+        tail = Tail(binding)
+        try:
+            async with aclosing(engine.astream(run, host)) as chunks:
+                async for chunk in chunks:
+                    for ready in tail.hold(chunk):
+                        yield ready
+        except RouterError as error:
+            yield self._failed(error, run.trace, binding)
+            return
+        self._observe(run.trace)
+        for chunk in tail.release(run.trace):
+            yield chunk
+
+    def _answered(self, trace: Trace, binding: Any) -> Any:
+        self._observe(trace)
+        return answered(trace, binding)
+
+    def _failed(self, error: RouterError, trace: Trace, binding: Any) -> Any:
+        self._observe(trace)
+        return failed(error, binding)
+
+    def _observe(self, trace: Trace) -> None:
+        if self.on_trace is not None:
+            self.on_trace(trace)
+
+
+def _below(config: RunnableConfig, run: Any) -> RunnableConfig:
+    """Return the config for the calls below `run`."""
+    child: Any = {**config, "callbacks": run.get_child()}
+    child.pop("run_name", None)
+    return cast("RunnableConfig", child)
+
+
+def _config_of(callbacks: Callbacks, tags: Any, metadata: Any, run_name: str | None) -> RunnableConfig:
+    given = {"callbacks": callbacks, "tags": tags, "metadata": metadata, "run_name": run_name}
+    return cast("RunnableConfig", {name: value for name, value in given.items() if value is not None})

@@ -1,0 +1,300 @@
+"""What happens to one request, step by step, without any I/O.
+
+`Run.steps` yields what to do and is sent what came back; `engine` obeys it, sync or async, streamed or not.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from router_integrations.errors import (
+    Abstained,
+    AllCandidatesFailed,
+    ConfigurationError,
+    LimitExceeded,
+    RouterError,
+    StrategyError,
+    StreamInterrupted,
+)
+from router_integrations.health import Health
+from router_integrations.trace import Trace
+from router_integrations.types import Attempt, Call, Request, Stop, Strategy
+
+# With somebody else to ask, nobody waits longer than this for a busy candidate (seconds).
+_PATIENCE = 1.0
+_LONGEST_WAIT = 60.0
+_jitter = random.Random()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How far one request may go.
+
+    Args:
+        max_calls: Calls at most, retries included; at least 1.
+        deadline: Seconds for the whole request; `None` is no limit.
+        budget: USD for the whole request; `None` is no limit.
+
+    Raises:
+        ConfigurationError: A limit is not above 0.
+
+    >>> Limits(deadline=30).max_calls
+    32
+    """
+
+    max_calls: int = 32
+    deadline: float | None = None
+    budget: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("max_calls", "deadline", "budget"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ConfigurationError(f"Limits.{name} must be above 0 but got {value!r}; leave it out for none")
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Make these calls at once, each within its `timeouts` entry (seconds; `None` is no limit)."""
+
+    calls: tuple[Call, ...]
+    timeouts: tuple[float | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Let this many seconds pass."""
+
+    seconds: float
+
+
+@dataclass(kw_only=True)
+class Run:
+    """One request on its way through a strategy.
+
+    Args:
+        strategy: Decides.
+        request: The query, with the candidates that can take it.
+        rejected: Why each other candidate cannot, by name; for the trace.
+        limits: How far the request may go.
+        health: Which candidates rest; told how each call ended.
+        decide_seconds: Seconds already spent deciding, before the first step.
+
+    Attributes:
+        trace: What happened; set when the run ends, errors included.
+    """
+
+    strategy: Strategy
+    request: Request
+    rejected: Mapping[str, str] = field(default_factory=dict)
+    limits: Limits = field(default_factory=Limits)
+    health: Health = field(default_factory=Health)
+    decide_seconds: float = 0.0
+    trace: Trace = field(default_factory=Trace)
+
+    def __post_init__(self) -> None:
+        self._started = time.monotonic()
+        self._attempts: tuple[Attempt, ...] = ()
+        self._first: Call | None = None
+
+    def steps(self) -> Generator[Ask | Wait, Sequence[Attempt], Trace]:
+        """Yield what to do, be sent the attempts, return the trace.
+
+        Raises:
+            AllCandidatesFailed: Nobody is left to ask.
+            LimitExceeded: The deadline or the budget came before an answer.
+            StrategyError: The strategy returned nonsense or never stops.
+            Abstained: The strategy chose to give no answer.
+        """
+        while True:
+            move = self.decide()
+            if isinstance(move, Stop):
+                return self._finish(move)
+            if stop := self._limit(move):
+                return self._finish(stop)
+            tried = yield from self._make(move)
+            if move[0].final and tried[0].error is None:
+                return self._finish(Stop(attempt=tried[0], reason=move[0].reason))
+
+    def plan(self) -> Trace:
+        """Decide once and call nobody; return a trace without attempts.
+
+        Raises:
+            StrategyError: The strategy returned nonsense.
+        """
+        move = self.decide()
+        return self._trace(None, move.reason if isinstance(move, Stop) else move[0].reason)
+
+    def decide(self) -> tuple[Call, ...] | Stop:
+        """Ask the strategy for the next move and check it."""
+        started = time.perf_counter()
+        request = self._visible()
+        if not request.candidates:
+            return Stop(attempt=self._last_answer(), reason="nobody is left to ask")
+        move = self.strategy.decide(request, self._attempts)
+        self.decide_seconds += time.perf_counter() - started
+        if isinstance(move, Stop):
+            return move
+        calls = (move,) if isinstance(move, Call) else self._sequence(move)
+        for call in calls:
+            self._check(call, request, len(calls))
+        self._first = self._first or calls[0]
+        return calls
+
+    def _sequence(self, move: Any) -> tuple[Call, ...]:
+        if isinstance(move, Sequence) and move and all(isinstance(call, Call) for call in move):
+            return tuple(move)
+        raise self._error(
+            StrategyError(
+                f"{type(self.strategy).__name__}.decide must return a Call, a non-empty list of Calls or a Stop "
+                f"but returned {move!r}"
+            )
+        )
+
+    def _check(self, call: Call, request: Request, together: int) -> None:
+        name = type(self.strategy).__name__
+        if all(call.candidate is not candidate for candidate in request.candidates):
+            known = [candidate.name for candidate in request.candidates]
+            raise self._error(StrategyError(f"{name} asks {call.candidate.name!r}, which is not among {known}"))
+        if call.final and together > 1:
+            raise self._error(StrategyError(f"{name} returned {together} calls at once, one of them final"))
+
+    def _visible(self) -> Request:
+        """Return the request with the candidates that may be asked now."""
+        request = self.request
+        failed = {a.call.candidate.name: a.error is not None for a in self._attempts}
+        open_ = [c for c in request.candidates if not failed.get(c.name) and not self._too_small(c.context_window)]
+        locked = [c for c in open_ if c.name == request.snapshot.locked]
+        awake = [c for c in open_ if c.name not in request.snapshot.cooling]
+        pool = tuple(locked or awake or open_)
+        return request if len(pool) == len(request.candidates) else replace(request, candidates=pool)
+
+    def _too_small(self, window: int | None) -> bool:
+        overflown = [
+            a.call.candidate.context_window
+            for a in self._attempts
+            if a.error is not None and a.error.family == "context_overflow"
+        ]
+        return any(window is not None and over is not None and window <= over for over in overflown)
+
+    def _limit(self, calls: tuple[Call, ...]) -> Stop | None:
+        if len(self._attempts) + len(calls) > self.limits.max_calls:
+            if self._attempts and all(attempt.error is not None for attempt in self._attempts):
+                return Stop()  # the failures ended this, not the strategy
+            name = type(self.strategy).__name__
+            raise self._error(StrategyError(f"{name} did not stop after {len(self._attempts)} calls"))
+        left = self._time_left()
+        late = left is not None and left <= 0
+        reason = f"the deadline of {self.limits.deadline} s passed" if late else self._over_budget(calls)
+        if not reason:
+            return None
+        if (answer := self._last_answer()) is None:
+            raise self._error(LimitExceeded(f"{reason} before there was an answer; raise the limit or drop it"))
+        return Stop(attempt=answer, reason=f"{reason}; this is the last answer")
+
+    def _last_answer(self) -> Attempt | None:
+        return next((a for a in reversed(self._attempts) if a.error is None and a.call.purpose == "answer"), None)
+
+    def _over_budget(self, calls: tuple[Call, ...]) -> str:
+        budget = self.limits.budget
+        if budget is None:
+            return ""
+        expected = (call.estimates.get(call.candidate.name) for call in calls)
+        spent = sum(attempt.cost or 0.0 for attempt in self._attempts)
+        total = spent + sum((estimate.cost or 0.0) for estimate in expected if estimate)
+        fits = total <= budget and spent < budget
+        return "" if fits else f"{total:.6f} USD would be over the budget of {budget} USD"
+
+    def _time_left(self) -> float | None:
+        deadline = self.limits.deadline
+        return None if deadline is None else deadline - (time.monotonic() - self._started)
+
+    def _make(self, calls: tuple[Call, ...]) -> Generator[Ask | Wait, Sequence[Attempt], tuple[Attempt, ...]]:
+        """Make `calls`; make those that failed in passing again; return the last attempt of each."""
+        done = yield from self._once(calls)
+        tries = 0
+        while again := [(i, delay) for i, a in enumerate(done) if (delay := self._delay(a, tries)) is not None]:
+            if not (again := again[: self.limits.max_calls - len(self._attempts)]):
+                break
+            yield Wait(max(delay for _, delay in again))
+            retried = yield from self._once(tuple(done[i].call for i, _ in again))
+            replaced = dict(zip((i for i, _ in again), retried, strict=True))
+            done = tuple(replaced.get(i, attempt) for i, attempt in enumerate(done))
+            tries += 1
+        return done
+
+    def _once(self, calls: tuple[Call, ...]) -> Generator[Ask | Wait, Sequence[Attempt], tuple[Attempt, ...]]:
+        for call in calls:
+            self.health.begin(call.candidate.name)
+        try:
+            attempts = tuple((yield Ask(calls, tuple(self._timeout(call) for call in calls))))
+        except BaseException:
+            for call in calls:
+                self.health.release(call.candidate.name)
+            raise
+        for attempt in attempts:
+            self.health.record(attempt.call.candidate.name, attempt.error)
+        self._attempts += attempts
+        return attempts
+
+    def _timeout(self, call: Call) -> float | None:
+        limits = [limit for limit in (call.candidate.timeout, self._time_left()) if limit is not None]
+        return max(min(limits), 0.001) if limits else None
+
+    def _delay(self, attempt: Attempt, tries: int) -> float | None:
+        """Return the seconds to wait before the same call is made again; `None` to leave it."""
+        error = attempt.error
+        if error is None or not error.retryable or tries >= (attempt.call.candidate.max_retries or 0):
+            return None
+        backoff = min(0.25 * 2.0**tries, 8.0) * _jitter.uniform(0.5, 1.0)
+        wait = backoff if error.retry_after is None else max(error.retry_after, 0.0)
+        alone = not any(c.name != attempt.call.candidate.name for c in self._visible().candidates)
+        if not alone and (error.family == "timeout" or wait > _PATIENCE):
+            return None
+        left = self._time_left()
+        return None if wait > _LONGEST_WAIT or (left is not None and wait >= left) else wait
+
+    def _finish(self, stop: Stop) -> Trace:
+        answer = stop.attempt
+        if answer is not None and all(answer is not attempt for attempt in self._attempts):
+            raise self._error(StrategyError(f"{type(self.strategy).__name__} stopped with an attempt never made"))
+        failures = [attempt.error for attempt in self._attempts if attempt.error is not None]
+        if answer is not None and answer.error is None:
+            self.trace = self._trace(answer, stop.reason)
+            return self.trace
+        if failures and len(failures) == len(self._attempts):
+            last = {attempt.call.candidate.name: attempt.error for attempt in self._attempts}
+            each = "; ".join(f"{name!r}: {error}" for name, error in last.items())
+            raise self._error(AllCandidatesFailed(f"no candidate answered: {each}")) from failures[-1]
+        raise self._error(Abstained(f"{type(self.strategy).__name__} gave no answer: {stop.reason or 'no reason'}"))
+
+    def _trace(self, answer: Attempt | None, reason: str) -> Trace:
+        return Trace(
+            attempts=self._attempts,
+            answer=answer,
+            first=self._first.candidate.name if self._first else None,
+            reason=reason,
+            alternatives=tuple(candidate.name for candidate in self.request.candidates),
+            rejected=self.rejected,
+            estimates=self._first.estimates if self._first else {},
+            input_tokens=self.request.input_tokens,
+            tokens_estimated=self.request.tokens_estimated,
+            decide_seconds=self.decide_seconds,
+        )
+
+    def _error(self, error: RouterError) -> RouterError:
+        self.trace = error.trace = self._trace(None, str(error))
+        return error
+
+    def interrupted(self, attempt: Attempt) -> RouterError:
+        """Return the error for a stream that broke after its first chunk; `attempt` is what was seen of it."""
+        self._attempts += (attempt,)
+        self.health.record(attempt.call.candidate.name, attempt.error)
+        name = attempt.call.candidate.name
+        return self._error(
+            StreamInterrupted(f"the stream of {name!r} broke after its first chunk ({attempt.error}); ask again")
+        )

@@ -1,0 +1,64 @@
+"""The strategy that picks before generation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from router_integrations.candidates import Candidate
+from router_integrations.estimators.difficulty import Difficulty
+from router_integrations.types import Attempt, Call, Estimate, Estimator, Request, Utility
+
+
+class Best:
+    """Asks the candidate with the highest utility; of equals the cheapest.
+
+    WHEN: pre-generation. WHAT: what the estimator reads (by default the query and the candidates' prices). HOW: argmax
+    of `utility` over the estimator's estimates. With the default utility: the cheapest candidate that is expected to
+    answer well, else the one expected to answer best. `decide` takes one estimate plus O(candidates).
+
+    Args:
+        estimator: Predicts quality and cost; `Difficulty()` by default.
+        utility: What quality is worth; by default quality beyond 0.7 is worth nothing more.
+
+    >>> from router_integrations.candidates import Candidate
+    >>> pool = (Candidate("small", model=object(), strength=0.3, input_price=1e-7, output_price=4e-7),
+    ...         Candidate("big", model=object(), strength=0.9, input_price=3e-6, output_price=1e-5))
+    >>> Best().decide(Request(text="What is the capital of France?", candidates=pool)).candidate.name
+    'small'
+    """
+
+    def __init__(self, *, estimator: Estimator | None = None, utility: Utility | None = None) -> None:
+        self.estimator = estimator
+        self.utility = utility
+        self._estimator: Estimator = estimator if estimator is not None else Difficulty()
+        self._utility = utility if utility is not None else Utility()
+
+    def decide(self, request: Request, attempts: Sequence[Attempt] = ()) -> Call:
+        """Return a final call to the best of the candidates that are left."""
+        estimates = self._estimator.estimate(request, request.candidates, attempts)
+        pairs = list(zip(request.candidates, estimates, strict=True))
+        affordable = [pair for pair in pairs if self._affordable(pair[1], request)]
+        candidate, estimate = max(affordable or pairs, key=self._rank)
+        return Call(
+            candidate=candidate,
+            final=True,
+            reason=self._reason(estimate, attempts),
+            estimates={one.name: its for one, its in pairs},
+        )
+
+    def _affordable(self, estimate: Estimate, request: Request) -> bool:
+        budget = request.snapshot.budget
+        return budget is None or estimate.cost is None or estimate.cost <= budget
+
+    def _rank(self, pair: tuple[Candidate, Estimate]) -> tuple[float, float, float, str]:
+        candidate, estimate = pair
+        cost = math.inf if estimate.cost is None else estimate.cost
+        return (self._utility(estimate), -cost, estimate.quality, candidate.name)
+
+    def _reason(self, estimate: Estimate, attempts: Sequence[Attempt]) -> str:
+        after = f" after {attempts[-1].call.candidate.name!r} failed" if attempts else ""
+        enough = self._utility.enough
+        if estimate.quality >= enough and not self._utility.per_usd:
+            return f"cheapest with expected quality {estimate.quality:.2f} >= {enough:g}{after}"
+        return f"highest utility, expected quality {estimate.quality:.2f}{after}"

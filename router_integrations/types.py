@@ -1,0 +1,267 @@
+"""The values and protocols that everything else speaks: what is asked, by whom, at what price, with what result.
+
+A strategy is a pure function of what is known so far: ``decide(request, attempts) -> Call | Sequence[Call] | Stop``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+
+from router_integrations.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from router_integrations.candidates import Candidate
+    from router_integrations.errors import ProviderError
+
+Purpose = Literal["answer", "judge", "policy"]
+Modality = Literal["text", "image", "audio", "pdf", "video"]
+Capability = Literal["tools", "schema", "structured", "vision", "audio", "pdf", "video"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """Tokens of one call. `input_tokens` includes cached reads and writes; `output_tokens` includes reasoning.
+
+    Args:
+        input_tokens: All prompt tokens.
+        output_tokens: All completion tokens.
+        cache_read_tokens: Prompt tokens served from the provider's cache.
+        cache_write_tokens: Prompt tokens written to the provider's cache.
+        estimated: True when the provider reported nothing and we counted ourselves.
+
+    >>> Usage(input_tokens=10, output_tokens=5).input_tokens
+    10
+    """
+
+    input_tokens: int
+    output_tokens: int
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
+    estimated: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """What one candidate is expected to do with one request.
+
+    Args:
+        quality: Expected quality of the answer, in [0, 1].
+        std: Standard deviation of that expectation, at least 0.
+        cost: Expected cost in USD; `None` is unknown.
+        latency: Expected latency in seconds; `None` is unknown.
+
+    >>> Estimate(quality=0.9, cost=0.001).std
+    0.0
+    """
+
+    quality: float
+    std: float = 0.0
+    cost: float | None = None
+    latency: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Utility:
+    """What quality is worth: ``min(quality + optimism·std, enough) - per_usd·cost - per_second·latency``.
+
+    With the defaults every candidate whose expected quality reaches `enough` is worth the same, so the cheapest of
+    them wins; when none reaches it, the best one does. `enough=1` with `per_usd` above 0 is the linear trade-off;
+    `optimism` above 0 is UCB, below 0 risk aversion.
+
+    Args:
+        enough: Quality beyond which more is worth nothing, in [0, 1].
+        per_usd: What one USD is worth in quality, at least 0 (1/USD).
+        per_second: What one second is worth in quality, at least 0 (1/s).
+        optimism: Weight of the standard deviation, any sign.
+
+    Raises:
+        ConfigurationError: A parameter is out of range.
+
+    >>> Utility(enough=0.7)(Estimate(quality=0.9)), Utility(enough=1, per_usd=10)(Estimate(quality=0.9, cost=0.01))
+    (0.7, 0.8)
+    """
+
+    enough: float = 0.7
+    per_usd: float = 0.0
+    per_second: float = 0.0
+    optimism: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.enough <= 1:
+            raise ConfigurationError(f"Utility.enough must be in [0, 1] but got {self.enough!r}; 0.7 is the default")
+        for name in ("per_usd", "per_second"):
+            value = getattr(self, name)
+            if not (value >= 0 and math.isfinite(value)):
+                raise ConfigurationError(
+                    f"Utility.{name} must be finite and at least 0 but got {value!r}; use 0 to ignore it"
+                )
+        if not math.isfinite(self.optimism):
+            raise ConfigurationError(f"Utility.optimism must be finite but got {self.optimism!r}; use 0 to ignore it")
+
+    def __call__(self, estimate: Estimate) -> float:
+        """Return the worth of `estimate`; an unknown cost or latency that matters is worth minus infinity."""
+        worth = min(estimate.quality + self.optimism * estimate.std, self.enough)
+        for weight, amount in ((self.per_usd, estimate.cost), (self.per_second, estimate.latency)):
+            if weight:
+                worth -= math.inf if amount is None else weight * amount
+        return worth
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """What changes with time, frozen when the request arrives; strategies read it and hold no such state.
+
+    Args:
+        cooling: Names of candidates that failed lately and rest.
+        previous: The candidate that answered the last turn, if known.
+        locked: The candidate that must go on, because a tool loop is open.
+        budget: USD left for this request; `None` is no limit.
+    """
+
+    cooling: frozenset[str] = frozenset()
+    previous: str | None = None
+    locked: str | None = None
+    budget: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One query, seen the same way from either framework.
+
+    Args:
+        text: The last human turn, the routing input.
+        candidates: Those that can take the request, in the user's order.
+        system: The system prompt, which estimators may weigh less than the query.
+        turns: Number of human turns in the conversation, this one included.
+        input_tokens: Tokens of the whole prompt, tools included.
+        tokens_estimated: Whether `input_tokens` was estimated from the characters.
+        cached_tokens: Tokens of the prompt that the previous turn already sent.
+        max_output_tokens: The caller's limit on the answer; `None` is none.
+        modalities: What the messages carry.
+        needs: Capabilities the answering candidate must have.
+        tools: The bound tools in OpenAI's JSON form.
+        schema: The JSON schema that the answer must follow, if any.
+        conversation_id: Set by the caller to tie requests together.
+        user_id: Set by the caller for per-user estimators.
+        snapshot: What changes with time.
+        native: The host framework's own messages, untouched.
+
+    >>> Request(text="What is 2 + 2?").modalities
+    frozenset({'text'})
+    """
+
+    text: str
+    candidates: tuple[Candidate, ...] = ()
+    system: str = ""
+    turns: int = 1
+    input_tokens: int = 0
+    tokens_estimated: bool = True
+    cached_tokens: int = 0
+    max_output_tokens: int | None = None
+    modalities: frozenset[Modality] = frozenset({"text"})
+    needs: frozenset[Capability] = frozenset()
+    tools: tuple[Mapping[str, Any], ...] = ()
+    schema: Mapping[str, Any] | None = None
+    conversation_id: str | None = None
+    user_id: str | None = None
+    snapshot: Snapshot = Snapshot()
+    native: Any = field(default=None, repr=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """Ask this candidate next.
+
+    Args:
+        candidate: Whom to ask.
+        purpose: Whether the reply is an answer, a verdict of a judge, or a policy model's choice.
+        final: Promises that `decide` will not look at the reply, so it may be streamed.
+        reason: Why, in words.
+        estimates: What was expected of each candidate of the request, by name.
+    """
+
+    candidate: Candidate
+    purpose: Purpose = "answer"
+    final: bool = False
+    reason: str = ""
+    estimates: Mapping[str, Estimate] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """A call and what came back: a reply, or the error.
+
+    Args:
+        call: What was asked.
+        text: The text of the reply.
+        tool_calls: Tool calls of the reply, each with `name`, `args` and `id`.
+        logprobs: Log-probability of each token of the reply; empty when the candidate gives none.
+        finish_reason: The provider's word for why it stopped.
+        model: The model that the provider says has answered.
+        usage: Tokens; `None` when no usage is known.
+        cost: USD; `None` is unknown.
+        latency: Seconds from sending to the last byte.
+        first_token: Seconds to the first streamed chunk; `None` when the call was not streamed.
+        error: The failure; `None` for a reply.
+        native: The host framework's own reply.
+    """
+
+    call: Call
+    text: str = ""
+    tool_calls: tuple[Mapping[str, Any], ...] = ()
+    logprobs: tuple[float, ...] = ()
+    finish_reason: str | None = None
+    model: str | None = None
+    usage: Usage | None = None
+    cost: float | None = None
+    latency: float = 0.0
+    first_token: float | None = None
+    error: ProviderError | None = None
+    native: Any = field(default=None, repr=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stop:
+    """Return this attempt; `None` abstains.
+
+    Args:
+        attempt: The answer, or `None` to answer nothing.
+        reason: Why, in words.
+    """
+
+    attempt: Attempt | None = None
+    reason: str = ""
+
+
+@runtime_checkable
+class Strategy(Protocol):
+    """Decides whom to ask next, or whether to stop. Pure: no I/O, no clock, no state that changes."""
+
+    def decide(self, request: Request, attempts: Sequence[Attempt] = ()) -> Call | Sequence[Call] | Stop:
+        """Return the next call, several calls to make at once, or the end.
+
+        Args:
+            request: The query with the candidates that can take it.
+            attempts: What has been asked so far, failures included, in order.
+        """
+        ...
+
+
+@runtime_checkable
+class Estimator(Protocol):
+    """Predicts before a call, verifies after one; one signature for both."""
+
+    def estimate(
+        self, request: Request, candidates: Sequence[Candidate], attempts: Sequence[Attempt] = ()
+    ) -> list[Estimate]:
+        """Return one estimate per candidate, in their order.
+
+        Args:
+            request: The query.
+            candidates: Whom to estimate; may differ from call to call.
+            attempts: What has been asked so far.
+        """
+        ...
