@@ -219,7 +219,15 @@ def _ask_all(host: Host, step: Ask) -> Sequence[Attempt]:
 
 async def _aask_all(host: Host, step: Ask) -> Sequence[Attempt]:
     asked = [_aask(host, call, timeout) for call, timeout in zip(step.calls, step.timeouts, strict=True)]
-    return [await asked[0]] if len(asked) == 1 else await asyncio.gather(*asked)
+    if len(asked) == 1:
+        return [await asked[0]]
+    tasks = [asyncio.ensure_future(one) for one in asked]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        # A bug in one call does not leave the others running.
+        for task in tasks:
+            task.cancel()
 
 
 def _ask(host: Host, call: Call, timeout: float | None) -> Attempt:

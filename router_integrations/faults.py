@@ -110,7 +110,7 @@ _OVERFLOW = re.compile(
     re.IGNORECASE,
 )
 _SECRET = re.compile(
-    r"\b(?:bearer|basic)\s+[^\s'\",]{6,}|\b(?:sk|pk|rk|gsk|xai|hf|AIza)[-_\w*.]{6,}"
+    r"\b(?:bearer|basic)\s+[\w.~+/=-]{16,}|\b(?:sk|pk|rk|gsk|xai|hf)[-_][\w*.-]{6,}|\bAIza[\w-]{6,}"
     r"|(?<=://)[^/\s@]+:[^/\s@]+(?=@)|(?<=key=)[^&\s'\"]+|(?<=token=)[^&\s'\"]+",
     re.IGNORECASE,
 )

@@ -82,7 +82,8 @@ def stream(
     # LiteLLM would start an event loop in a thread for each chunk, to log it; the whole reply is logged all the same.
     source.run_success_logging_and_cache_storage = _log_no_chunk
     gate = _Gate(source)
-    with contextlib.closing(source):
+    # Older versions of LiteLLM leave the closing to the stream within.
+    with contextlib.closing(source if hasattr(source, "close") else source.completion_stream):
         while True:
             with _calling(candidate, litellm):
                 chunk = next(source, None)
@@ -280,6 +281,10 @@ async def _until_loop_ends(litellm: Any, loop: asyncio.AbstractEventLoop) -> Asy
         yield
     finally:
         _keepers.pop(loop, None)
+        worker = litellm.litellm_core_utils.logging_worker.GLOBAL_LOGGING_WORKER
+        if getattr(worker, "_bound_loop", None) is loop:
+            # Else the next loop inherits what is still to be logged, with a warning.
+            await worker.clear_queue()
         cache = litellm.in_memory_llm_clients_cache
         suffix = cache.update_cache_key_with_event_loop("")
         for key in [key for key in cache.cache_dict if key.endswith(suffix)]:

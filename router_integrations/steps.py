@@ -27,6 +27,8 @@ from router_integrations.types import Attempt, Call, Request, Stop, Strategy
 # With somebody else to ask, nobody waits longer than this for a busy candidate (seconds).
 _PATIENCE = 1.0
 _LONGEST_WAIT = 60.0
+# The first wait before a call is made again; each further one is twice as long (seconds).
+_BACKOFF = 0.25
 _jitter = random.Random()
 
 
@@ -250,7 +252,7 @@ class Run:
         error = attempt.error
         if error is None or not error.retryable or tries >= (attempt.call.candidate.max_retries or 0):
             return None
-        backoff = min(0.25 * 2.0**tries, 8.0) * _jitter.uniform(0.5, 1.0)
+        backoff = min(_BACKOFF * 2.0**tries, 8.0) * _jitter.uniform(0.5, 1.0)
         wait = backoff if error.retry_after is None else max(error.retry_after, 0.0)
         alone = not any(c.name != attempt.call.candidate.name for c in self._visible().candidates)
         if not alone and (error.family == "timeout" or wait > _PATIENCE):

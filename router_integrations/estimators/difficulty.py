@@ -13,7 +13,7 @@ from router_integrations.tokens import estimate_tokens
 from router_integrations.types import Attempt, Estimate, Request
 
 _FORMULA = re.compile(r"\d\s*[-+*/^×÷=]\s*[-(]?\s*[\dx-z]|[∫∑√∂∇≤≥≠∀∃∈±∞]|\\[a-z]{3}")
-_LIST = re.compile(r"^\s*(?:[-*•]|\d{1,2}[.)、])\s", re.M)
+_LIST = re.compile(r"^[ \t]*(?:[-*•]|\d{1,2}[.)、])\s", re.M)
 _CODE = ("```", "=>", "->", "::", "</", "{\n", ";\n", "}\n", "):", ") {", "();", "==")
 _QUESTIONS = "?？؟"
 _BLANKS = str.maketrans(dict.fromkeys('.,;:!?()[]{}<>"`*/\\|=+~@#$%^&?？؟،。、！：；「」《》', " "))

@@ -192,8 +192,14 @@ def attempt_fields(message: AIMessage, candidate: Candidate) -> dict[str, Any]:
         "finish_reason": next((str(metadata[key]) for key in _FINISH_KEYS if metadata.get(key)), None),
         "model": next((str(metadata[key]) for key in _MODEL_KEYS if metadata.get(key)), None),
         "usage": usage,
-        "cost": None if usage is None else candidate.cost(usage),
+        "cost": 0.0 if _from_cache(message) else None if usage is None else candidate.cost(usage),
     }
+
+
+def _from_cache(message: AIMessage) -> bool:
+    """Return whether LangChain's cache gave the answer, which it marks with a cost of 0."""
+    reported: Mapping[str, Any] = message.usage_metadata or {}
+    return reported.get("total_cost") == 0
 
 
 def _usage(message: AIMessage) -> Usage | None:

@@ -12,7 +12,7 @@ from langchain_core.runnables import RunnableConfig
 
 from router_integrations.candidates import Candidate
 from router_integrations.langchain.binding import Binding, SchemaBinding, ToolBinding
-from router_integrations.tokens import byte_length, estimate_tokens, token_ids
+from router_integrations.tokens import byte_length, count_tokens, estimate_tokens
 from router_integrations.types import Capability, Modality, Request, Snapshot
 
 _MESSAGE_OVERHEAD = 4
@@ -33,6 +33,8 @@ _BLOCK_MODALITY: dict[str, Modality] = {
 _NEED: dict[Modality, Capability] = {"image": "vision", "audio": "audio", "pdf": "pdf", "video": "video"}
 # Texts have more tokens than their bytes divided by this, but for odd ones such as runs of blanks.
 _LONGEST_TOKEN = 8
+# Bytes of UTF-8.
+_LONGEST_CHARACTER = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,9 +92,18 @@ def describe(job: Job, config: RunnableConfig, *, context_turns: int, candidates
     )
 
 
-def size(messages: Sequence[BaseMessage]) -> int:
-    """Return the characters of the messages' plain texts: enough to tell whether counting takes long."""
-    return sum(len(message.content) for message in messages if isinstance(message.content, str))
+def may_count(messages: Sequence[BaseMessage], candidates: Sequence[Candidate]) -> bool:
+    """Whether `describe` may have to count tokens exactly, which takes too long for an event loop."""
+    windows = [candidate.context_window for candidate in candidates if candidate.context_window is not None]
+    if not windows:
+        return False
+    characters = sum(
+        len(content)
+        if isinstance(content := message.content, str)
+        else sum(len(_block_text(block)) for block in content)
+        for message in messages
+    )
+    return characters * _LONGEST_CHARACTER >= min(windows)
 
 
 def _text(message: BaseMessage) -> str:
@@ -204,4 +215,4 @@ def _count(texts: Sequence[str], sizes: Sequence[int], overhead: int, candidates
     close = [c for c in candidates if c.context_window is not None and least <= c.context_window < most]
     if not close:
         return None
-    return overhead + sum(len(token_ids(text, close[0].id)) for text in texts)
+    return overhead + sum(count_tokens(text, close[0].id) for text in texts)

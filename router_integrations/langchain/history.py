@@ -358,7 +358,7 @@ def _updated(message: Message, update: Mapping[str, Any]) -> Message:
 def _nine(old: str) -> Iterator[str]:
     """Yield ids that every provider takes, made of `old` alone so that each call makes the same ones."""
     for attempt in count():
-        number = int.from_bytes(sha256(f"{attempt}:{old}".encode(errors="surrogatepass")).digest()[:8])
+        number = int.from_bytes(sha256(f"{attempt}:{old}".encode()).digest()[:8])
         yield "".join(_ALPHABET[number // 62**place % 62] for place in range(9))
 
 
@@ -428,8 +428,6 @@ def strip_settings(kwargs: dict[str, Any], target: Target) -> dict[str, Any]:
     >>> strip_settings({"thinking": {"type": "enabled"}, "temperature": 0}, Target(provider="openai", model="gpt-4o"))
     {'temperature': 0}
     """
-    if not target.provider:
-        return kwargs
     kept = {
         name: _setting(name, value, target)
         for name, value in kwargs.items()

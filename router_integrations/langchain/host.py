@@ -21,7 +21,8 @@ from router_integrations.langchain.convert import attempt_fields
 from router_integrations.langchain.describe import Job
 from router_integrations.langchain.history import Target, strip_settings, translate
 from router_integrations.langchain.litellm_model import LiteLLMChatModel
-from router_integrations.types import Attempt, Call
+from router_integrations.tokens import estimate_tokens
+from router_integrations.types import Attempt, Call, Usage
 
 # LangGraph shows no token of a run with this tag: a draft may still be thrown away.
 _HIDDEN = "nostream"
@@ -67,6 +68,7 @@ class LangChainHost:
         targets: What each candidate's provider expects of a history, by name.
         job: What the caller asked.
         config: The run's config; its callbacks are children of the router's run.
+        input_tokens: Tokens of the prompt, for candidates that report no usage.
         limiter: Acquired before each call.
     """
 
@@ -74,6 +76,7 @@ class LangChainHost:
     targets: Mapping[str, Target]
     job: Job
     config: RunnableConfig
+    input_tokens: int = 0
     limiter: BaseRateLimiter | None = None
     _streamed: dict[int, list[BaseMessage]] = field(default_factory=dict)
 
@@ -224,7 +227,12 @@ class LangChainHost:
         if isinstance(self.job.binding, SchemaBinding) and reply.parsed is None:
             error = ProviderError(f"the answer breaks the schema: {reply.parsing_error}", family="schema")
             error.__cause__ = reply.parsing_error
-        return Attempt(call=call, error=error, native=reply, **attempt_fields(reply.message, call.candidate))
+        told = attempt_fields(reply.message, call.candidate)
+        if told["usage"] is None:
+            said = told["text"] + "".join(json.dumps(one, default=str) for one in told["tool_calls"])
+            usage = Usage(input_tokens=self.input_tokens, output_tokens=estimate_tokens(said), estimated=True)
+            told |= {"usage": usage, "cost": call.candidate.cost(usage)}
+        return Attempt(call=call, error=error, native=reply, **told)
 
 
 @contextmanager

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
-from uuid import UUID, uuid4
 
 from langchain_core.exceptions import OutputParserException
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
-from langchain_core.outputs import ChatGeneration, LLMResult, RunInfo
+from langchain_core.messages import AIMessageChunk, BaseMessage
 
 from router_integrations.errors import AllCandidatesFailed, Family, ProviderError, RouterError
 from router_integrations.langchain.binding import Binding, SchemaBinding
@@ -88,17 +86,3 @@ def _class(family: Family | None) -> type[AllCandidatesFailed]:
         return AllCandidatesFailed
     theirs: type[Exception] = MODEL_ERRORS.get(family, OutputParserException)
     return type("AllCandidatesFailed", (AllCandidatesFailed, theirs), {"__module__": AllCandidatesFailed.__module__})
-
-
-def run_ids(count: int, first: UUID | None) -> list[UUID]:
-    """Return the run ids of a `generate` call: the caller's for its first prompt, new ones for the rest."""
-    return [first if first is not None and index == 0 else uuid4() for index in range(count)]
-
-
-def llm_result(answers: Sequence[AIMessage], ids: Sequence[UUID]) -> LLMResult:
-    """Return the answers of a `generate` call in LangChain's form."""
-    return LLMResult(
-        generations=[[ChatGeneration(message=answer)] for answer in answers],
-        llm_output={},
-        run=[RunInfo(run_id=run_id) for run_id in ids],
-    )

@@ -5,12 +5,9 @@ from abc import abstractmethod
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing, closing
 from typing import Any, cast
-from uuid import UUID
 
-from langchain_core.callbacks import CallbackManagerForLLMRun, Callbacks
-from langchain_core.language_models import BaseChatModel, LanguageModelInput
+from langchain_core.language_models import LanguageModelInput
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
-from langchain_core.outputs import ChatResult, LLMResult
 from langchain_core.runnables import RunnableConfig, ensure_config
 from langchain_core.runnables.config import (
     get_async_callback_manager_for_config,
@@ -22,12 +19,14 @@ from pydantic import Field
 from router_integrations import engine
 from router_integrations.errors import RequestError, RouterError
 from router_integrations.langchain import events
-from router_integrations.langchain.results import Tail, answered, failed, llm_result, run_ids
+from router_integrations.langchain.describe import may_count
+from router_integrations.langchain.generate import InvokedGenerate
+from router_integrations.langchain.results import Tail, answered, failed
 from router_integrations.langchain.session import Pool, Settings, job_of, open_session
 from router_integrations.trace import Trace
 
 
-class RoutedChatModel(BaseChatModel):
+class RoutedChatModel(InvokedGenerate):
     """Every way of calling a chat model, led through the engine; `RouterChatModel` adds what is called.
 
     Args:
@@ -159,63 +158,6 @@ class RoutedChatModel(BaseChatModel):
             return events.achat_model_stream(self.astream(input, config, **kwargs))
         return super().astream_events(input, config, version=version, **kwargs)
 
-    def generate(
-        self,
-        messages: list[list[BaseMessage]],
-        stop: list[str] | None = None,
-        callbacks: Callbacks = None,
-        *,
-        tags: list[str] | None = None,
-        metadata: dict[str, Any] | None = None,
-        run_name: str | None = None,
-        run_id: UUID | None = None,
-        **kwargs: Any,
-    ) -> LLMResult:
-        """Answer each prompt as `invoke` does; the first failure ends the call."""
-        config = _config_of(callbacks, tags, metadata, run_name)
-        ids = run_ids(len(messages), run_id)
-        answers = [
-            self.invoke(prompt, {**config, "run_id": one}, stop=stop, **kwargs)
-            for prompt, one in zip(messages, ids, strict=True)
-        ]
-        return llm_result(answers, ids)
-
-    async def agenerate(
-        self,
-        messages: list[list[BaseMessage]],
-        stop: list[str] | None = None,
-        callbacks: Callbacks = None,
-        *,
-        tags: list[str] | None = None,
-        metadata: dict[str, Any] | None = None,
-        run_name: str | None = None,
-        run_id: UUID | None = None,
-        **kwargs: Any,
-    ) -> LLMResult:
-        """Async `generate`, the prompts at once; all end before the first failure is raised."""
-        config = _config_of(callbacks, tags, metadata, run_name)
-        ids = run_ids(len(messages), run_id)
-        asked = (
-            self.ainvoke(prompt, {**config, "run_id": one}, stop=stop, **kwargs)
-            for prompt, one in zip(messages, ids, strict=True)
-        )
-        answers: list[Any] = await asyncio.gather(*asked, return_exceptions=True)
-        for answer in answers:
-            if isinstance(answer, BaseException):
-                raise answer
-        return llm_result(answers, ids)
-
-    def _generate(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: CallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
-    ) -> ChatResult:
-        raise NotImplementedError(
-            "a router makes no model call of its own; use invoke, stream, batch or generate, which ask a candidate"
-        )
-
     def _messages(self, input: Any) -> list[BaseMessage]:
         try:
             return self._convert_input(input).to_messages()
@@ -236,6 +178,11 @@ class RoutedChatModel(BaseChatModel):
         job = job_of(messages, stop or self.stop, options)
         return job.binding, *open_session(self._pool, self._settings, job, config)
 
+    async def _aopen(self, messages: list[BaseMessage], config: RunnableConfig, stop: Any, options: Any) -> Any:
+        if may_count(messages, self._pool.candidates):
+            return await asyncio.to_thread(self._open, messages, config, stop, options)
+        return self._open(messages, config, stop, options)
+
     def _answer(self, messages: Any, config: RunnableConfig, *, stop: Any, options: Any) -> Any:
         binding, run, host = self._open(messages, config, stop, options)
         try:
@@ -245,7 +192,7 @@ class RoutedChatModel(BaseChatModel):
         return self._answered(trace, binding)
 
     async def _aanswer(self, messages: Any, config: RunnableConfig, *, stop: Any, options: Any) -> Any:
-        binding, run, host = self._open(messages, config, stop, options)
+        binding, run, host = await self._aopen(messages, config, stop, options)
         try:
             trace = await engine.arun(run, host)
         except RouterError as error:
@@ -270,7 +217,7 @@ class RoutedChatModel(BaseChatModel):
     async def _achunks(
         self, inputs: AsyncIterator[list[BaseMessage]], config: RunnableConfig, *, stop: Any, options: Any
     ) -> AsyncIterator[Any]:
-        binding, run, host = self._open(await anext(inputs), config, stop, options)
+        binding, run, host = await self._aopen(await anext(inputs), config, stop, options)
         tail = Tail(binding)
         try:
             async with aclosing(engine.astream(run, host)) as chunks:
@@ -302,8 +249,3 @@ def _below(config: RunnableConfig, run: Any) -> RunnableConfig:
     child: Any = {**config, "callbacks": run.get_child()}
     child.pop("run_name", None)
     return cast("RunnableConfig", child)
-
-
-def _config_of(callbacks: Callbacks, tags: Any, metadata: Any, run_name: str | None) -> RunnableConfig:
-    given = {"callbacks": callbacks, "tags": tags, "metadata": metadata, "run_name": run_name}
-    return cast("RunnableConfig", {name: value for name, value in given.items() if value is not None})

@@ -93,7 +93,14 @@ def open_session(pool: Pool, settings: Settings, job: Job, config: RunnableConfi
         health=settings.health,
         decide_seconds=time.perf_counter() - started,
     )
-    host = LangChainHost(models=pool.models, targets=pool.targets, job=job, config=config, limiter=settings.limiter)
+    host = LangChainHost(
+        models=pool.models,
+        targets=pool.targets,
+        job=job,
+        config=config,
+        input_tokens=request.input_tokens,
+        limiter=settings.limiter,
+    )
     return run, host
 
 

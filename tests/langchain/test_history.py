@@ -99,6 +99,28 @@ def test_stamped_issuer_is_the_target_when_provider_and_model_agree(provider: st
     assert (translate([message], CLAUDE)[0] is message) is same
 
 
+@pytest.mark.parametrize(
+    ("asked", "stamped"),
+    [
+        ("claude-sonnet-4-5-20250929", "claude-sonnet-4-5"),
+        ("claude-3-7-sonnet-latest", "claude-3-7-sonnet-20250219"),
+        ("claude-sonnet-4-5@20250929", "claude-sonnet-4-5"),
+    ],
+)
+def test_a_date_that_only_one_id_has_does_not_count(asked: str, stamped: str):
+    message = AIMessage([THOUGHT, TEXT], response_metadata={"model_provider": "anthropic", "model_name": stamped})
+    assert translate([message], Target(provider="anthropic", model=asked))[0] is message
+
+
+def test_azure_stamps_openai_but_a_traced_openai_candidate_is_another():
+    azure = Target(candidate="azure/gpt-5", provider="azure", model="azure/gpt-5")
+    content: Any = [{"type": "reasoning", "id": "rs_1"}, TEXT]
+    stamped = AIMessage(content, response_metadata={"model_provider": "openai", "model_name": "gpt-5-2025-08-07"})
+    traced = AIMessage(content, response_metadata={"router": {"candidate": "openai/gpt-5", "model": "gpt-5"}})
+    assert translate([stamped], azure)[0] is stamped
+    assert translate([traced], azure)[0].content == [TEXT]
+
+
 def test_two_dated_snapshots_are_two_models():
     target = Target(provider="openai", model="gpt-4o-2024-08-06")
     message = AIMessage(
@@ -274,6 +296,15 @@ def test_row_30_reasoning_is_never_turned_into_text(target: Target):
 def test_row_30_an_answer_of_reasoning_alone_is_left_out():
     messages = [HumanMessage("2 + 2?"), AIMessage([THOUGHT], response_metadata=by(CLAUDE)), HumanMessage("Well?")]
     assert translate(messages, GPT) == [messages[0], messages[2]]
+
+
+@pytest.mark.parametrize("content", ["", []])
+def test_row_30_an_answer_that_was_empty_stays(content: Any):
+    messages = [
+        HumanMessage("Hi"),
+        AIMessage(content, additional_kwargs={"refusal": None}, response_metadata=by(CLAUDE)),
+    ]
+    assert translate(messages, GPT) is messages
 
 
 def test_row_30_tool_calls_outlive_their_reasoning():
