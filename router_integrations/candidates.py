@@ -266,6 +266,10 @@ def eligible(
 
     Raises:
         NoEligibleCandidate: None can; the message names what each one lacks.
+
+    >>> seeing, blind = Candidate("seeing", model=object()), Candidate("blind", vision=False, model=object())
+    >>> eligible([seeing, blind], Request(text="", needs=frozenset({"vision"})))[1]
+    {'blind': 'no vision'}
     """
     rejected: dict[str, str] = {}
     able: list[Candidate] = []

@@ -20,8 +20,8 @@ from router_integrations.errors import Family, ProviderError, RouterError
 _GUESS, _UNREADABLE, _TRANSPORT, _SURE = range(4)
 # Only their names count: a user's own NotFoundError says nothing about a model.
 _PACKAGES = re.compile(
-    r"(aiohttp|anthropic|botocore|google|groq|h11|httpcore|httpx|json|langchain_core|litellm|mistralai|openai|requests|"
-    r"socket|ssl|urllib3)\b"
+    r"(aiohttp|anthropic|botocore|google|groq|h11|httpcore2?|httpx2?|json|langchain_core|litellm|mistralai|openai|"
+    r"requests|socket|ssl|urllib3)\b"
 )
 _SURE_NAMES: Mapping[str, Family] = {
     "APITimeoutError": "timeout",
@@ -114,6 +114,7 @@ _SECRET = re.compile(
     r"|(?<=://)[^/\s@]+:[^/\s@]+(?=@)|(?<=key=)[^&\s'\"]+|(?<=token=)[^&\s'\"]+",
     re.IGNORECASE,
 )
+_SECRET_NAMES = re.compile("key|token|secret|password|credential|authorization", re.IGNORECASE)
 _LONGEST_MESSAGE = 300
 
 
@@ -165,6 +166,19 @@ def mask(text: str, secrets: Iterable[str] = ()) -> str:
     for secret in sorted(secrets, key=len, reverse=True):
         text = text.replace(secret, "***")
     return _SECRET.sub("***", text)
+
+
+def secrets_in(params: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the values of call parameters whose names say that they are secret.
+
+    >>> list(secrets_in({"api_key": "k", "temperature": 1, "extra_headers": {"X-Auth-Token": "t", "X-Team": "a"}}))
+    ['k', 't']
+    """
+    for name, value in params.items():
+        if isinstance(value, Mapping):
+            yield from secrets_in(value)
+        elif isinstance(value, str) and value and _SECRET_NAMES.search(name):
+            yield value
 
 
 def _links(error: BaseException) -> Iterator[BaseException]:

@@ -60,3 +60,12 @@ def providers() -> frozenset[str]:
     True
     """
     return frozenset(entry.get("litellm_provider", "") for entry in _model_map().values())
+
+
+def model_ids(part: str) -> list[str]:
+    """Return the ids of the chat models that the map knows and whose id contains `part`, sorted.
+
+    >>> "gpt-4o-mini" in model_ids("4o-mini")
+    True
+    """
+    return sorted(name for name, entry in _model_map().items() if part in name and entry.get("mode") == "chat")

@@ -19,7 +19,7 @@ from typing import Any
 
 from router_integrations.candidates import Candidate
 from router_integrations.errors import ProviderError
-from router_integrations.faults import fault
+from router_integrations.faults import fault, secrets_in
 from router_integrations.parameters import accepted
 from router_integrations.types import Usage
 
@@ -29,7 +29,6 @@ _PRINTING_MODULES = (
     "litellm.litellm_core_utils.exception_mapping_utils",
     "litellm.litellm_core_utils.get_llm_provider_logic",
 )
-_SECRET_WORDS = ("key", "token", "secret", "password", "credential", "authorization")
 
 _lock = threading.Lock()
 _loaded: Any = None
@@ -163,16 +162,28 @@ def _import() -> Any:
         litellm.ModelResponseStream()
         with contextlib.suppress(ImportError):
             import_module("litellm.llms.github_copilot.per_user_auth")
-    for name in _PRINTING_MODULES:
-        # The switch for it is process-wide; shadowing the builtin leaves the user's own calls as they are.
-        vars(import_module(name)).setdefault("print", _show)
+    _break_habits(litellm)
     return litellm
 
 
-def _show(*args: Any, **options: Any) -> None:
-    if not _quiet.get():
-        show = print
-        show(*args, **options)
+def _break_habits(litellm: Any) -> None:
+    """Stop in our calls what LiteLLM has no switch for, or only one that is the user's."""
+    show = print
+    service = import_module("litellm._service_logger").ServiceLogging
+    dispatch = getattr(service, "_dispatch_from_sync", None)
+
+    def print_for_others(*args: Any, **options: Any) -> None:
+        if not _quiet.get():
+            show(*args, **options)
+
+    def dispatch_to_somebody(hook: Any) -> None:
+        # It leaves the thread with an open event loop after each call, even if nobody listens.
+        if dispatch is not None and (litellm.service_callback or not _quiet.get()):
+            dispatch(hook)
+
+    for name in _PRINTING_MODULES:
+        vars(import_module(name)).setdefault("print", print_for_others)
+    service._dispatch_from_sync = staticmethod(dispatch_to_somebody)
 
 
 @contextlib.contextmanager
@@ -183,7 +194,7 @@ def _calling(candidate: Candidate, litellm: Any) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        translated = fault(error, secrets=_secrets(candidate.params))
+        translated = fault(error, secrets=secrets_in(candidate.params))
         if translated is None or translated is error:
             raise
         raise translated from error
@@ -196,14 +207,6 @@ def _calling(candidate: Candidate, litellm: Any) -> Iterator[None]:
 
 def _log_no_chunk(*_: Any) -> None:
     """Stand in for what LiteLLM does after each chunk."""
-
-
-def _secrets(params: Mapping[str, Any]) -> Iterator[str]:
-    for name, value in params.items():
-        if isinstance(value, Mapping):
-            yield from _secrets(value)
-        elif isinstance(value, str) and value and any(word in name.lower() for word in _SECRET_WORDS):
-            yield value
 
 
 def _streamed(candidate: Candidate, params: Mapping[str, Any]) -> dict[str, Any]:
@@ -250,8 +253,8 @@ class _Gate:
         if finished and not getattr(self._source, "received_finish_reason", True):
             raise ProviderError("the stream ended without a finish reason", family="malformed")
         # And it counts the tokens itself when the provider reports none, without a word.
-        if not any(getattr(one, "usage", None) for one in getattr(self._source, "chunks", ())):
-            shown.pop("usage", None)
+        if "usage" in shown and not any(getattr(one, "usage", None) for one in getattr(self._source, "chunks", ())):
+            del shown["usage"]
         if not choices and "usage" not in shown:
             return []
         if self._held is None:

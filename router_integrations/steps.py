@@ -100,6 +100,7 @@ class Run:
 
     def __post_init__(self) -> None:
         self._started = time.monotonic()
+        self._name = type(self.strategy).__name__
         self._attempts: tuple[Attempt, ...] = ()
         self._first: Call | None = None
 
@@ -150,20 +151,15 @@ class Run:
     def _sequence(self, move: Any) -> tuple[Call, ...]:
         if isinstance(move, Sequence) and move and all(isinstance(call, Call) for call in move):
             return tuple(move)
-        raise self._error(
-            StrategyError(
-                f"{type(self.strategy).__name__}.decide must return a Call, a non-empty list of Calls or a Stop "
-                f"but returned {move!r}"
-            )
-        )
+        rule = "must return a Call, a non-empty list of Calls or a Stop"
+        raise self._error(StrategyError(f"{self._name}.decide {rule} but returned {move!r}"))
 
     def _check(self, call: Call, request: Request, together: int) -> None:
-        name = type(self.strategy).__name__
         if all(call.candidate is not candidate for candidate in request.candidates):
             known = [candidate.name for candidate in request.candidates]
-            raise self._error(StrategyError(f"{name} asks {call.candidate.name!r}, which is not among {known}"))
+            raise self._error(StrategyError(f"{self._name} asks {call.candidate.name!r}, which is not among {known}"))
         if call.final and together > 1:
-            raise self._error(StrategyError(f"{name} returned {together} calls at once, one of them final"))
+            raise self._error(StrategyError(f"{self._name} returned {together} calls at once, one of them final"))
 
     def _visible(self) -> Request:
         """Return the request with the candidates that may be asked now."""
@@ -187,8 +183,7 @@ class Run:
         if len(self._attempts) + len(calls) > self.limits.max_calls:
             if self._attempts and all(attempt.error is not None for attempt in self._attempts):
                 return Stop()  # the failures ended this, not the strategy
-            name = type(self.strategy).__name__
-            raise self._error(StrategyError(f"{name} did not stop after {len(self._attempts)} calls"))
+            raise self._error(StrategyError(f"{self._name} did not stop after {len(self._attempts)} calls"))
         left = self._time_left()
         late = left is not None and left <= 0
         reason = f"the deadline of {self.limits.deadline} s passed" if late else self._over_budget(calls)
@@ -263,7 +258,7 @@ class Run:
     def _finish(self, stop: Stop) -> Trace:
         answer = stop.attempt
         if answer is not None and all(answer is not attempt for attempt in self._attempts):
-            raise self._error(StrategyError(f"{type(self.strategy).__name__} stopped with an attempt never made"))
+            raise self._error(StrategyError(f"{self._name} stopped with an attempt never made"))
         failures = [attempt.error for attempt in self._attempts if attempt.error is not None]
         if answer is not None and answer.error is None:
             self.trace = self._trace(answer, stop.reason)
@@ -272,7 +267,7 @@ class Run:
             last = {attempt.call.candidate.name: attempt.error for attempt in self._attempts}
             each = "; ".join(f"{name!r}: {error}" for name, error in last.items())
             raise self._error(AllCandidatesFailed(f"no candidate answered: {each}")) from failures[-1]
-        raise self._error(Abstained(f"{type(self.strategy).__name__} gave no answer: {stop.reason or 'no reason'}"))
+        raise self._error(Abstained(f"{self._name} gave no answer: {stop.reason or 'no reason'}"))
 
     def _trace(self, answer: Attempt | None, reason: str) -> Trace:
         return Trace(

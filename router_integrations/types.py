@@ -119,6 +119,9 @@ class Snapshot:
         previous: The candidate that answered the last turn, if known.
         locked: The candidate that must go on, because a tool loop is open.
         budget: USD left for this request; `None` is no limit.
+
+    >>> Snapshot(locked="big").cooling
+    frozenset()
     """
 
     cooling: frozenset[str] = frozenset()
@@ -181,6 +184,10 @@ class Call:
         final: Promises that `decide` will not look at the reply, so it may be streamed.
         reason: Why, in words.
         estimates: What was expected of each candidate of the request, by name.
+
+    >>> from router_integrations.candidates import Candidate
+    >>> Call(candidate=Candidate("small", model=object())).purpose
+    'answer'
     """
 
     candidate: Candidate
@@ -207,6 +214,10 @@ class Attempt:
         first_token: Seconds to the first streamed chunk; `None` when the call was not streamed.
         error: The failure; `None` for a reply.
         native: The host framework's own reply.
+
+    >>> from router_integrations.candidates import Candidate
+    >>> Attempt(call=Call(candidate=Candidate("small", model=object())), text="4").cost is None
+    True
     """
 
     call: Call
@@ -230,6 +241,9 @@ class Stop:
     Args:
         attempt: The answer, or `None` to answer nothing.
         reason: Why, in words.
+
+    >>> Stop(reason="too risky").attempt is None
+    True
     """
 
     attempt: Attempt | None = None

@@ -17,8 +17,11 @@ ROOT = Path(router_integrations.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
-# Signatures that a host framework calls: not ours to shorten.
-HOST_SIGNATURES: dict[str, str] = {}
+# Methods of the adapters that have a host's own signature, which is not ours to shorten.
+HOST_SIGNATURES = {
+    "langchain.generate": "BaseChatModel.generate",
+    "langchain.agenerate": "BaseChatModel.agenerate",
+}
 # Public names of the core without a runnable example, and why.
 NO_EXAMPLE = {
     "engine.run": "needs a host; the doctest of testing.table.TableHost runs it",
@@ -106,7 +109,9 @@ each_file = pytest.mark.parametrize("path", FILES, ids=name_of)
 
 @each_file
 def test_a_file_has_at_most_300_lines(path: Path) -> None:
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= 300
+    lines = len(path.read_text(encoding="utf-8").splitlines())
+
+    assert lines <= 300
 
 
 @each_file
@@ -116,9 +121,9 @@ def test_a_function_body_has_at_most_40_lines(path: Path) -> None:
 
 @each_file
 def test_a_function_has_at_most_6_parameters(path: Path) -> None:
-    constructors_aside = (one for one in functions(parse(path)) if f"{name_of(path)}.{one.name}" not in HOST_SIGNATURES)
+    ours = [one for one in functions(parse(path)) if f"{name_of(path).split('.')[0]}.{one.name}" not in HOST_SIGNATURES]
 
-    assert {function.name: parameters(function) for function in constructors_aside if parameters(function) > 6} == {}
+    assert {function.name: parameters(function) for function in ours if parameters(function) > 6} == {}
 
 
 @each_file
@@ -143,8 +148,15 @@ def test_every_public_class_and_function_of_the_core_has_an_example(path: Path) 
 
 def test_no_exemption_has_outlived_its_reason() -> None:
     examples = {f"{name_of(path)}.{name}": node for path in CORE for name, node, _ in public(parse(path))}
+    long = {
+        f"{name_of(path).split('.')[0]}.{one.name}"
+        for path in FILES
+        for one in functions(parse(path))
+        if parameters(one) > 6
+    }
 
     assert [name for name in NO_EXAMPLE if name not in examples or ">>>" in _docstrings(examples[name])] == []
+    assert set(HOST_SIGNATURES) <= long
 
 
 def _docstrings(node: Function | ast.ClassDef) -> str:

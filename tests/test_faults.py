@@ -270,7 +270,7 @@ def test_keys_are_masked(text: str) -> None:
 
 
 def test_ordinary_words_are_not_masked() -> None:
-    text = "the task-list of the risk-averse user asks https://example.com:8080/v1 about basic understanding of skeletons"
+    text = "the risk-averse user of https://example.com:8080/v1 asks for a basic understanding of skeletons"
 
     assert mask(text) == text
 

@@ -69,29 +69,29 @@ def layer(name: str) -> int:
 
 
 def faults(name: str, source: str) -> list[str]:
-    """Return what is wrong with the imports of a part called `name`, in words."""
+    """Return what is wrong with the source of a part called `name`, in words."""
     tree = ast.parse(source)
     found = [] if layer(name) >= 0 else [f"{name} is in no layer"]
-    for module in imported(tree):
-        top, _, rest = module.partition(".")
-        if module == "a relative import":
-            found.append("relative import")
-        elif top == "litellm" and name != "providers":
-            found.append("names litellm")
-        elif top in IMPURE and name in PURE:
-            found.append(f"imports {top}")
-        elif top == "router_integrations":
-            target = rest.partition(".")[0]
-            if layer(target) > layer(name) or layer(target) < 0:
-                found.append(f"imports {target or 'the top'}")
-            elif {target, name} == ADAPTERS:
-                found.append(f"imports the other adapter, {target}")
+    found += [fault for module in imported(tree) if (fault := import_fault(name, module))]
     waits = (ast.AsyncFunctionDef, ast.Await, ast.AsyncFor, ast.AsyncWith)
     if name not in MAY_WAIT and any(isinstance(node, waits) for node in ast.walk(tree)):
         found.append("waits")
     if name in PURE and any(isinstance(node, ast.Name) and node.id == "open" for node in ast.walk(tree)):
         found.append("opens a file")
     return found
+
+
+def import_fault(name: str, module: str) -> str:
+    top, _, rest = module.partition(".")
+    target = rest.partition(".")[0]
+    wrong = {
+        "relative import": module == "a relative import",
+        "names litellm": top == "litellm" and name != "providers",
+        f"imports {top}": top in IMPURE and name in PURE,
+        f"imports {target}": top == "router_integrations" and not 0 <= layer(target) <= layer(name),
+        f"imports the other adapter, {target}": top == "router_integrations" and {target, name} == ADAPTERS,
+    }
+    return next((fault for fault, is_so in wrong.items() if is_so), "")
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))

@@ -23,23 +23,23 @@ _MAX_THREADS = 4  # a model this small loses more to synchronisation than it gai
 _MAX_OUTPUT = 512  # a 135M model that starts to repeat itself would fill the context
 _READY = re.compile(rb"^serving (http://\S+)\s*$")
 
-# The model was trained to chat with its own template, which knows no tools; llama.cpp then drops them.
-# This one says the same, and adds tools in the form of Hermes. A model of this size calls none unless
-# it just saw it done, hence the three examples; after a tool result it answers in words without them.
+# The model's own template knows no tools, so llama.cpp would drop them. This one says the same where none
+# are offered. A model of this size calls a tool only if it just saw it done, hence the two examples; they
+# and the tools go away once a result is there, so that it answers in words.
 _CHAT_TEMPLATE = r"""
 {%- set system = messages[0].content if messages[0].role == 'system'
     else 'You are a helpful AI assistant named SmolLM, trained by Hugging Face' %}
+{%- set offered = tools if messages[-1].role == 'user' else none %}
 {{- '<|im_start|>system\n' + system }}
-{%- if tools %}
+{%- if offered %}
     {{- '\n\nYou can call these functions:\n<tools>' }}
-    {%- for tool in tools %}{{ '\n' + tool | tojson }}{% endfor %}
+    {%- for tool in offered %}{{ '\n' + tool | tojson }}{% endfor %}
     {{- '\n</tools>' }}
 {%- endif %}
 {{- '<|im_end|>\n' }}
-{%- if tools and messages[-1].role == 'user' %}
+{%- if offered %}
     {%- for question, call in [
-        ('Find the price of bread.', '{"name": "price", "arguments": {"item": "bread"}}'),
-        ('Book a table for two.', '{"name": "book", "arguments": {"guests": 2}}'),
+        ('What is 5 times 6?', '{"name": "multiply", "arguments": {"a": 5, "b": 6}}'),
         ('Tell me about cats.', '{"name": "search", "arguments": {"query": "cats"}}'),
     ] %}
         {{- '<|im_start|>user\n' + question + '<|im_end|>\n<|im_start|>assistant\n' }}
@@ -48,7 +48,7 @@ _CHAT_TEMPLATE = r"""
 {%- endif %}
 {%- for message in messages %}
     {%- if message.role == 'tool' %}
-        {{- '<|im_start|>user\n<tool_response>\n' + message.content + '\n</tool_response><|im_end|>\n' }}
+        {{- '<|im_start|>user\nThe function returned: ' + message.content + '<|im_end|>\n' }}
     {%- elif message.role == 'assistant' and message.tool_calls %}
         {{- '<|im_start|>assistant\n' + (message.content or '') }}
         {%- for call in message.tool_calls %}

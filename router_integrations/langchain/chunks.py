@@ -41,7 +41,9 @@ class ChunkReader:
 
     def read(self, chunk: Mapping[str, Any]) -> AIMessageChunk | None:
         """Return the next chunk; `None` for one that tells nothing, so that the first one returned shows something."""
-        choice = next((choice for choice in chunk.get("choices") or () if not choice.get("index")), {})
+        choice: Mapping[str, Any] = next(
+            (choice for choice in chunk.get("choices") or () if not choice.get("index")), {}
+        )
         delta = choice.get("delta") or {}
         text = text_of(delta.get("content"))
         calls = [self._calls.piece(call) for call in delta.get("tool_calls") or ()]

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import aclosing, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
@@ -78,7 +78,8 @@ class LiteLLMChatModel(BaseChatModel):
         stop: Stop sequences, for calls that give none.
         streaming: Whether `invoke` streams too, for callbacks that watch tokens.
         api_key: The provider's key; its environment variable by default.
-        params: Whatever else is sent with each call; wins over the candidate's own.
+
+    The candidate's own `params` win over these, and what a call gives wins over both.
 
     >>> LiteLLMChatModel(candidate=Candidate("openai/gpt-4o-mini")).profile["max_input_tokens"]
     128000
@@ -93,7 +94,6 @@ class LiteLLMChatModel(BaseChatModel):
     stop: list[str] | None = None
     streaming: bool = False
     api_key: SecretStr | None = None
-    params: dict[str, Any] = Field(default_factory=dict, repr=False)
 
     @property
     def _llm_type(self) -> str:
@@ -102,11 +102,7 @@ class LiteLLMChatModel(BaseChatModel):
     @property
     def _settings(self) -> dict[str, Any]:
         own = {"temperature": self.temperature, "max_tokens": self.max_tokens, "api_key": self.api_key}
-        return {
-            **self.candidate.params,
-            **self.params,
-            **{name: value for name, value in own.items() if value is not None},
-        }
+        return {**{name: value for name, value in own.items() if value is not None}, **self.candidate.params}
 
     @property
     def _identifying_params(self) -> dict[str, Any]:
@@ -140,7 +136,11 @@ class LiteLLMChatModel(BaseChatModel):
     def _request(self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]) -> _Request:
         params = {**self._settings, **kwargs}
         params.pop("stream", None)
-        candidate = _overridden(self.candidate, params.pop("model", None))
+        candidate = self.candidate
+        if any(isinstance(value, SecretStr) for value in self._settings.values()):
+            # `providers` keeps the candidate's secrets out of errors, so it must know them.
+            candidate = replace(candidate, params=reveal(self._settings))
+        candidate = _overridden(candidate, params.pop("model", None))
         timeout = params.pop("timeout", None) or self.timeout or candidate.timeout
         if stop or self.stop:
             params["stop"] = stop or self.stop

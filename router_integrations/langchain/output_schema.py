@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Sequence
 from operator import itemgetter
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 from langchain_core.output_parsers import BaseOutputParser, JsonOutputParser, PydanticOutputParser
 from langchain_core.output_parsers.openai_tools import JsonOutputKeyToolsParser, PydanticToolsParser
@@ -123,4 +123,4 @@ def check_method(method: Any) -> Method:
     """
     if method not in METHODS:
         raise RequestError(f"method must be one of {list(METHODS)} but got {method!r}")
-    return method
+    return cast("Method", method)

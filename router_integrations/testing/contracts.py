@@ -13,9 +13,14 @@ from __future__ import annotations
 import functools
 from itertools import permutations
 
-import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+try:
+    import pytest
+    from hypothesis import HealthCheck, given, settings
+    from hypothesis import strategies as st
+except ImportError as error:
+    raise ImportError(
+        'router_integrations.testing.contracts needs pytest and hypothesis: pip install "router_integrations[test]"'
+    ) from error
 
 from router_integrations.candidates import Candidate
 from router_integrations.engine import run

@@ -1,5 +1,6 @@
 """Fixtures of the LangChain adapter's tests: a scripted server, and media that need no network."""
 
+import asyncio
 import base64
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -18,6 +19,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "vcr: a test whose traffic could be recorded")
     # LiteLLM looks at every attribute of each chunk, the deprecated ones of pydantic included.
     config.addinivalue_line("filterwarnings", "ignore:Accessing the 'model_:DeprecationWarning")
+    # Otherwise pytest-asyncio makes a loop to put back after its own, and never closes it.
+    asyncio.set_event_loop(None)
 
 
 @pytest.fixture(scope="module")
