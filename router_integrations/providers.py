@@ -29,6 +29,7 @@ _PRINTING_MODULES = (
     "litellm.litellm_core_utils.exception_mapping_utils",
     "litellm.litellm_core_utils.get_llm_provider_logic",
 )
+_FINISHED_BY_PROVIDER = ("received_finish_reason", "intermittent_finish_reason", "is_mock")
 
 _lock = threading.Lock()
 _loaded: Any = None
@@ -250,7 +251,7 @@ class _Gate:
         choices = shown.get("choices") or ()
         finished = any(choice.get("finish_reason") for choice in choices)
         # LiteLLM finishes a stream of its own accord when the provider did not.
-        if finished and not getattr(self._source, "received_finish_reason", True):
+        if finished and not any(getattr(self._source, sign, False) for sign in _FINISHED_BY_PROVIDER):
             raise ProviderError("the stream ended without a finish reason", family="malformed")
         # And it counts the tokens itself when the provider reports none, without a word.
         if "usage" in shown and not any(getattr(one, "usage", None) for one in getattr(self._source, "chunks", ())):

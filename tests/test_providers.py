@@ -305,6 +305,13 @@ def test_usage_that_the_provider_did_not_report_is_not_made_up(mode: str, server
 
 
 @pytest.mark.parametrize("mode", MODES)
+def test_litellms_mock_replies_work(mode: str, server: ScriptedServer) -> None:
+    chunks = ask(mode, scripted(server, params={"mock_response": "Hello from nowhere"}))
+
+    assert text(chunks) == "Hello from nowhere"
+
+
+@pytest.mark.parametrize("mode", MODES)
 def test_the_body_holds_what_was_asked_and_nothing_else(mode: str, server: ScriptedServer) -> None:
     candidate = scripted(server, params={"temperature": 0.1, "top_p": 0.5, "guided_choice": ["a"], "stop": ["x"]})
     params = {"temperature": 0.9, "max_tokens": 5, "stop": None}
@@ -467,7 +474,7 @@ async def test_cancelling_a_call_closes_its_connection(server: ScriptedServer) -
 def test_every_event_loop_leaves_nothing_open(server: ScriptedServer, capfd: pytest.CaptureFixture[str]) -> None:
     def sessions() -> int:
         gc.collect()
-        return sum(isinstance(o, aiohttp.ClientSession) and not o.closed for o in gc.get_objects())
+        return sum(type(o) is aiohttp.ClientSession and not o.closed for o in gc.get_objects())
 
     before = sessions()
     for mode in ("acomplete", "astream") * 3:

@@ -16,9 +16,9 @@ from router_integrations.langchain import RouterChatModel
 from router_integrations.trace import Trace
 
 PROMPTS = (
-    "What is the capital of France?",
+    "What is the capital city of France? Answer in one word.",
     "Say hello to a new colleague.",
-    "What colour is the sky on a clear day?",
+    "What is the opposite of hot?",
     "Name three fruits.",
     "¿Cuántos días tiene una semana?",
     "什么是水的化学式?",

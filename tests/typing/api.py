@@ -1,0 +1,32 @@
+"""The public API as a user's type checker sees it; checked by mypy --strict in test_static.py, never run."""
+
+from collections.abc import Sequence
+
+from langchain_core.messages import AIMessage
+
+from router_integrations import Attempt, Best, Call, Candidate, Fixed, Limits, Request, Stop, Strategy, Trace, Utility
+from router_integrations.langchain import LiteLLMChatModel, RouterChatModel
+
+
+class Mine:
+    """A strategy of the user's own, without a base class."""
+
+    def decide(self, request: Request, attempts: Sequence[Attempt] = ()) -> Call | Sequence[Call] | Stop:
+        return Call(candidate=request.candidates[0], final=True)
+
+
+def watch(trace: Trace) -> None:
+    cost: float | None = trace.cost
+    print(cost)
+
+
+strategy: Strategy = Mine()
+strategies: list[Strategy] = [strategy, Best(utility=Utility(enough=0.9)), Fixed(name="small")]
+small = Candidate("openai/gpt-4o-mini", name="small", params={"temperature": 0})
+router = RouterChatModel(
+    candidates=[small, "openai/gpt-4o"], strategy=strategies[0], limits=Limits(deadline=30), on_trace=watch
+)
+answer: AIMessage = router.invoke("Hello", model="small")
+trace: Trace = router.explain("Hello")
+chain = router | (lambda message: message.text)
+model = LiteLLMChatModel(candidate=small, temperature=0)
