@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 # Hash buckets of the n-grams; a power of two.
 _BUCKETS = 2**14
-_CHARACTER_NGRAMS = (2, 3, 4)
+_CHARACTER_NGRAMS = (2, 3)
 _WORD = re.compile(r"\w+")
 # Longer texts are read in blocks, so that memory does not grow with them (characters).
 _BLOCK = 2**16
@@ -157,7 +157,7 @@ def _word_hashes(text: str) -> list[NDArray[np.uint32]]:
 
 
 def _character_hashes(text: str) -> list[NDArray[np.uint32]]:
-    """Return the hashes of the runs of 2, 3 and 4 characters."""
+    """Return the hashes of the runs of 2 and 3 characters."""
     import numpy as np
 
     codes = np.frombuffer(f" {text} ".encode("utf-32-le", "surrogatepass"), dtype=np.uint32)

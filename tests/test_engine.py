@@ -325,9 +325,17 @@ def _half_open(name: str) -> Health:
     return health
 
 
+class Keeps(Scripted):
+    """A host that holds on to its generator, so that nobody closes it by forgetting it."""
+
+    def stream(self, call: Call, timeout: float | None) -> Generator[str, None, None]:
+        self.kept = super().stream(call, timeout)
+        return self.kept
+
+
 class TestGivingUp:
     def test_an_abandoned_stream_closes_the_hosts(self) -> None:
-        host, health = Scripted(a=["one", "two"]), _half_open("a")
+        host, health = Keeps(a=["one", "two"]), _half_open("a")
         chunks = engine.stream(run_of(FINAL, health=health), host)
         next(chunks)
         assert health.cooling() == {"a"}

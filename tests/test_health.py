@@ -97,6 +97,14 @@ def test_each_failed_trial_doubles_the_rest_up_to_the_maximum(health: Health, cl
     assert found == [10, 20, 40, 60, 60]
 
 
+def test_one_failure_is_enough_to_fail_a_trial(health: Health, clock: Clock) -> None:
+    fail(health, family="rate_limit")
+    rests(health, clock)
+    trial_fails(health)
+
+    assert health.cooling() == {"big"}
+
+
 def test_a_good_trial_closes_the_circuit(health: Health, clock: Clock) -> None:
     fail(health, times=3)
     rests(health, clock)

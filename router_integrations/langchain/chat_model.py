@@ -29,7 +29,7 @@ from router_integrations.trace import Trace
 from router_integrations.types import Strategy
 
 
-class RouterChatModel(Bindable, RoutedChatModel):
+class RouterChatModel(Bindable, RoutedChatModel):  # type: ignore[misc]  # LangChain's binding is private
     """A chat model over several candidates: each query goes to the cheapest one expected to answer it well.
 
     Use it wherever a chat model goes. Its run is a chain run; the candidate that answers is the chat-model run below

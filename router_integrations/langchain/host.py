@@ -8,6 +8,7 @@ from contextlib import aclosing, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
+from langchain_core.exceptions import OutputParserException
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, message_chunk_to_message
 from langchain_core.messages.ai import add_ai_message_chunks
@@ -26,6 +27,7 @@ from router_integrations.types import Attempt, Call, Usage
 
 # LangGraph shows no token of a run with this tag: a draft may still be thrown away.
 _HIDDEN = "nostream"
+_CUT_OFF = frozenset({"length", "max_tokens", "model_length"})
 
 
 @dataclass(slots=True, kw_only=True)
@@ -224,10 +226,14 @@ class LangChainHost:
     def _attempt(self, call: Call, reply: Reply) -> Attempt:
         """Return the attempt; an answer that breaks the schema is paid for all the same, and is a failure."""
         error = None
-        if isinstance(self.job.binding, SchemaBinding) and reply.parsed is None:
-            error = ProviderError(f"the answer breaks the schema: {reply.parsing_error}", family="schema")
-            error.__cause__ = reply.parsing_error
         told = attempt_fields(reply.message, call.candidate)
+        if isinstance(self.job.binding, SchemaBinding):
+            if reply.parsed is not None and str(told["finish_reason"]).lower() in _CUT_OFF:
+                # LangChain's parsers close what is open, and pass half an answer off as a whole one.
+                reply.parsed, reply.parsing_error = None, OutputParserException("it was cut off at the token limit")
+            if reply.parsed is None:
+                error = ProviderError(f"the answer breaks the schema: {reply.parsing_error}", family="schema")
+                error.__cause__ = reply.parsing_error
         if told["usage"] is None:
             said = told["text"] + "".join(json.dumps(one, default=str) for one in told["tool_calls"])
             usage = Usage(input_tokens=self.input_tokens, output_tokens=estimate_tokens(said), estimated=True)

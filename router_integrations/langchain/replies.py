@@ -26,6 +26,7 @@ MODEL_PROVIDER = "litellm"
 _MESSAGE_FIELDS = (*REPLAYED, "annotations", "refusal", "audio", "images")
 _REPLY_FIELDS = ("citations", "search_results")
 _METADATA = ("id", "system_fingerprint", "service_tier")
+_CALL_BLOCKS = frozenset({"tool_call", "tool_call_chunk", "invalid_tool_call"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +209,10 @@ def _citation(annotation: Mapping[str, Any]) -> dict[str, Any]:
 def _chunk_blocks(chunk: AIMessageChunk) -> list[blocks.ContentBlock]:
     """Return the blocks of a chunk, each kind with an index of its own, for blocks of one index are merged."""
     found: list[Any] = _content_blocks(chunk)
+    if chunk.chunk_position == "last":
+        return found
+    found = [block for block in found if block["type"] not in _CALL_BLOCKS]
+    found += [{**piece, "type": "tool_call_chunk"} for piece in chunk.tool_call_chunks]
     for block in found:
         if isinstance(block.get("index"), int):
             block["index"] = f"lc_{block['type']}_{block['index']}"

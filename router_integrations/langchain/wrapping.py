@@ -55,10 +55,11 @@ class SerializedAsTheirs:
 
     @classmethod
     def lc_id(cls) -> list[str]:
+        """Return LangChain's own name for it."""
         return cls.__bases__[1].lc_id()  # type: ignore[attr-defined, no-any-return]
 
 
-class _BindsInside(RunnableBindingBase[Any, Any], Wrappable):
+class _BindsInside(RunnableBindingBase[Any, Any], Wrappable):  # type: ignore[no-redef]
     """Whatever is bound late goes to what is wrapped; the wrapper stays around it."""
 
     def bind_tools(self, tools: Any, **kwargs: Any) -> Runnable[Any, Any]:
@@ -79,11 +80,11 @@ class _BindsInside(RunnableBindingBase[Any, Any], Wrappable):
         return self.bound
 
 
-class BoundRouter(SerializedAsTheirs, RunnableBinding[Any, Any], _BindsInside):
+class BoundRouter(SerializedAsTheirs, RunnableBinding[Any, Any], _BindsInside):  # type: ignore[misc, no-redef]
     """A router with settings of the call or a config."""
 
 
-class RetriedRouter(SerializedAsTheirs, RunnableRetry[Any, Any], _BindsInside):
+class RetriedRouter(SerializedAsTheirs, RunnableRetry[Any, Any], _BindsInside):  # type: ignore[no-redef]
     """A router whose requests are made again when they fail."""
 
 

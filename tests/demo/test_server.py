@@ -29,14 +29,27 @@ WEATHER = {
 
 # Prints the server's URL, then waits for the end.
 PARENT = """
-import sys, time
+import time
 from router_integrations.demo.server import LocalServer
 try:
     with LocalServer() as server:
         print(server.base_url, flush=True)
         time.sleep(600)
 except KeyboardInterrupt:
-    sys.exit(0)
+    pass
+"""
+
+# Goes on after Ctrl-C, as a notebook does.
+NOTEBOOK = """
+import time
+from router_integrations.demo.server import LocalServer
+with LocalServer() as server:
+    try:
+        print(server.base_url, flush=True)
+        time.sleep(600)
+    except KeyboardInterrupt:
+        print("interrupted", flush=True)
+    input()
 """
 
 
@@ -77,6 +90,15 @@ def test_it_is_ready_when_the_block_is_entered(server: LocalServer) -> None:
     models = httpx.get(f"{server.base_url}/models", trust_env=False).json()["data"]
 
     assert [model["id"] for model in models] == [server.model]
+
+
+def test_it_is_greedy_and_brief_unless_asked_otherwise(server: LocalServer) -> None:
+    props = httpx.get(f"{server.base_url.removesuffix('/v1')}/props", trust_env=False).json()
+    defaults = props["default_generation_settings"]
+
+    assert defaults["n_ctx"] == CONTEXT_WINDOW
+    assert defaults["params"]["temperature"] == 0
+    assert defaults["params"]["n_predict"] == 512
 
 
 def test_it_answers_a_question(server: LocalServer) -> None:
@@ -140,12 +162,20 @@ def test_it_stops_with_the_block_and_says_nothing(capfd: pytest.CaptureFixture[s
     assert capfd.readouterr() == ("", "")
 
 
+def run(script: str) -> subprocess.Popen[str]:
+    pipe = subprocess.PIPE
+    command = [sys.executable, "-c", script]
+    return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
+
+
+def first_line(parent: subprocess.Popen[str]) -> str:
+    return parent.stdout.readline().strip() if parent.stdout else ""
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_it_dies_with_its_parent(number: signal.Signals) -> None:
-    command = [sys.executable, "-c", PARENT]
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, start_new_session=True) as parent:
-        url = parent.stdout.readline().strip() if parent.stdout else ""
+    with run(PARENT) as parent:
+        url = first_line(parent)
         assert is_open(url)
         # A terminal sends Ctrl-C to the whole group, the server included.
         (os.killpg if number == signal.SIGINT else os.kill)(parent.pid, number)
@@ -153,6 +183,18 @@ def test_it_dies_with_its_parent(number: signal.Signals) -> None:
 
     assert closes(url)
     assert errors == ""
+
+
+def test_it_survives_a_ctrl_c_that_its_parent_survives() -> None:
+    with run(NOTEBOOK) as parent:
+        url = first_line(parent)
+        os.killpg(parent.pid, signal.SIGINT)
+        assert first_line(parent) == "interrupted"
+        health = httpx.get(f"{url.removesuffix('/v1')}/health", trust_env=False)
+        parent.communicate("go on\n", timeout=60)
+
+    assert health.json() == {"status": "ok"}
+    assert not is_open(url)
 
 
 def test_broken_weights_are_an_error_with_the_log(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from types import SimpleNamespace
 
 import pytest
+from doubles import Wire
 
 from router_integrations.testing.server import ScriptedServer
 
@@ -36,3 +37,12 @@ def media(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         "langchain_tests.integration_tests.chat_models.httpx.get", lambda *_, **__: SimpleNamespace(content=_PNG)
     )
+
+
+@pytest.fixture
+def wire(server: ScriptedServer) -> Iterator[Wire]:
+    """The server for one test, whose scripts end with it."""
+    seen = Wire(server)
+    yield seen
+    for model in {*server.models}:
+        server.script(model)

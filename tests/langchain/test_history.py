@@ -22,7 +22,7 @@ from langchain_core.messages import (
 
 from router_integrations.candidates import Candidate
 from router_integrations.errors import RequestError
-from router_integrations.langchain import history
+from router_integrations.langchain import history, issuers
 from router_integrations.langchain.history import (
     Target,
     check,
@@ -326,13 +326,13 @@ def test_row_32_gemini_3_refuses_the_open_tool_loop_of_another_model():
     assert "thought signature" in refuses([*loop("1", by(GPT)), *loop("2", by(GEMINI))[1:]], GEMINI)
     older = Target(provider="gemini", model="gemini/gemini-2.5-pro")
     assert "thought signature" in refuses(
-        loop("1", by(older), additional_kwargs={history._SIGNATURES: {"1": "x"}}), GEMINI
+        loop("1", by(older), additional_kwargs={issuers.SIGNATURES: {"1": "x"}}), GEMINI
     )
     assert refuses(loop("1", by(GPT)), older) == ""
 
 
 def test_row_32_gemini_3_takes_its_own_loop_and_closed_ones():
-    signed = {history._SIGNATURES: {"1": "c2ln"}}
+    signed = {issuers.SIGNATURES: {"1": "c2ln"}}
     assert refuses(loop("1", by(GEMINI), additional_kwargs=signed), GEMINI) == ""
     assert refuses(loop("1", additional_kwargs=signed), GEMINI) == ""
     assert refuses([*loop("1", by(GPT)), AIMessage("4"), HumanMessage("And 3 + 3?")], GEMINI) == ""
@@ -360,7 +360,7 @@ def test_row_32_thought_signatures_go_to_nobody_else():
     first = AIMessage(
         [{**TEXT, "extras": {"signature": "c2ln", "index": 0}}],
         tool_calls=[call("1")],
-        additional_kwargs={history._SIGNATURES: {"1": "c2ln"}, "function_call": {"name": "add"}, "tool_calls": [raw]},
+        additional_kwargs={issuers.SIGNATURES: {"1": "c2ln"}, "function_call": {"name": "add"}, "tool_calls": [raw]},
         response_metadata=by(GEMINI),
     )
     translated = translate([first, ToolMessage("4", tool_call_id="1")], GPT)
@@ -624,7 +624,7 @@ BLOCKS = st.sampled_from(
     ]
 )
 CONTENT = st.one_of(st.sampled_from(["", "Four."]), st.lists(BLOCKS, max_size=3))
-KWARGS = st.sampled_from([{}, {}, {"reasoning_content": "Secret thought."}, MARK, {history._SIGNATURES: {"1": "x"}}])
+KWARGS = st.sampled_from([{}, {}, {"reasoning_content": "Secret thought."}, MARK, {issuers.SIGNATURES: {"1": "x"}}])
 STAMPS = st.sampled_from([{}, *map(by, TARGETS), *(by(target, candidate=False) for target in TARGETS)])
 
 
@@ -671,8 +671,8 @@ def test_ids_stay_paired_and_distinct(messages: list[BaseMessage], target: Targe
     check(messages)
     translated = translate(messages, target)
     check(translated)
-    assert sum(len(set(history._call_ids(m))) for m in translated if isinstance(m, AIMessage)) == sum(
-        len(set(history._call_ids(m))) for m in messages if isinstance(m, AIMessage)
+    assert sum(len(set(issuers.call_ids(m))) for m in translated if isinstance(m, AIMessage)) == sum(
+        len(set(issuers.call_ids(m))) for m in messages if isinstance(m, AIMessage)
     )
 
 

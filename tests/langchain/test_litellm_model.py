@@ -288,9 +288,7 @@ class Answer(TypedDict):
     name: str
 
 
-@pytest.mark.parametrize(
-    ("schema", "expected"), [(True, "response_format"), (False, "tools"), (None, "tools")]
-)
+@pytest.mark.parametrize(("schema", "expected"), [(True, "response_format"), (False, "tools"), (None, "tools")])
 def test_the_method_is_what_the_candidate_is_known_to_support(
     make: Make, server: ScriptedServer, schema: bool | None, expected: str
 ) -> None:
@@ -302,9 +300,7 @@ def test_the_method_is_what_the_candidate_is_known_to_support(
 
 @pytest.mark.parametrize("method", ["json_schema", "function_calling"])
 @pytest.mark.parametrize("strict", [None, True])
-def test_strict_is_sent_when_asked_for(
-    make: Make, server: ScriptedServer, method: str, strict: bool | None
-) -> None:
+def test_strict_is_sent_when_asked_for(make: Make, server: ScriptedServer, method: str, strict: bool | None) -> None:
     make().with_structured_output(Answer, method=method, strict=strict).invoke("Anna")  # type: ignore[arg-type]
 
     body = sent(server)

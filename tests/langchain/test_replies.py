@@ -171,6 +171,15 @@ def test_tool_call_pieces_without_an_index_are_in_order() -> None:
     assert [(one["name"], one["args"]) for one in message.tool_calls] == [("f", {"x": 1}), ("g", {"y": 2})]
 
 
+def test_text_and_a_piece_of_a_call_in_one_chunk_stay_apart() -> None:
+    first, *_ = pieces({"content": "Hi", "tool_calls": [call('{"x"', id="a", function={"name": "f"})]})
+
+    assert [(block["type"], block["index"]) for block in first.content_blocks] == [
+        ("text", "lc_text"),
+        ("tool_call_chunk", "lc_tool_call_chunk_0"),
+    ]
+
+
 @pytest.mark.parametrize("arguments", ['{"x": ', "[1]", "3"])
 def test_arguments_that_are_no_object_make_an_invalid_call(arguments: str) -> None:
     message = reply({"content": None, "tool_calls": [call(arguments, id="a", function={"name": "f"})]})
@@ -199,9 +208,7 @@ def test_citations_are_on_the_text() -> None:
 
     message = reply({"content": "Hi", "annotations": [{"type": "url_citation", "url_citation": cited}]})
 
-    assert message.content_blocks == [
-        {"type": "text", "text": "Hi", "annotations": [{"type": "citation", **cited}]}
-    ]
+    assert message.content_blocks == [{"type": "text", "text": "Hi", "annotations": [{"type": "citation", **cited}]}]
 
 
 def test_usage_has_all_its_details() -> None:
