@@ -100,12 +100,13 @@ class HashingEncoder:
         rank = min(self.dimensions, len(rows))
         counts = csr_matrix((values, buckets, starts), shape=(len(rows), _BUCKETS))
         _, _, axes = randomized_svd(counts, n_components=rank, random_state=self.seed)
-        learnt = rarity[:, None] * axes.T.astype(np.float32)
         known = seen > 0
+        learnt = axes.T[known].astype(np.float32)
         # Random entries as large as the learnt ones, so that neither drowns the other.
-        scale = np.sqrt(np.mean(learnt[known] ** 2)) if known.any() else 1.0
+        scale = np.sqrt(np.mean(learnt**2)) if known.any() else 1.0
         projection = _random_signs(self.seed, self.dimensions) * np.float32(scale)
-        projection[known, :rank] = learnt[known]
+        projection[known, :rank] = learnt
+        projection *= rarity[:, None]
         self.projection_ = projection
         return self
 

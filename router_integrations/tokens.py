@@ -30,6 +30,8 @@ def byte_length(text: str) -> int:
     >>> byte_length("naïve")
     6
     """
+    if text.isascii():
+        return len(text)
     try:
         return len(text.encode("utf-8"))
     except UnicodeEncodeError as error:

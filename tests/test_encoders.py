@@ -114,6 +114,22 @@ def test_fit_brings_texts_of_a_topic_together() -> None:
     assert gap(cold.fit(TEXTS).encode(TEXTS)) > before + 0.5
 
 
+def test_fit_learns_which_words_say_little() -> None:
+    polite = [f"please kindly help with {text}" for text in TEXTS]
+    cooking, coding = polite[0], polite[4]
+    cold, fitted = HashingEncoder(dimensions=512), HashingEncoder(dimensions=512).fit(polite)
+    before, after = ((vectors := encoder.encode([cooking, coding]))[0] @ vectors[1] for encoder in (cold, fitted))
+
+    assert after < before - 0.2
+
+
+def test_the_end_of_a_long_text_counts_too() -> None:
+    start = "a" * 100_000
+    vectors = HashingEncoder().encode([start, f"{start} sort a list", "sort a list"])
+
+    assert vectors[1] @ vectors[2] > vectors[0] @ vectors[2] + 0.3
+
+
 def test_fit_forgets_what_was_known_and_is_repeatable() -> None:
     once = HashingEncoder(dimensions=16).fit(CODING).encode(TEXTS)
     again = HashingEncoder(dimensions=16).fit(COOKING).fit(CODING).encode(TEXTS)

@@ -20,7 +20,7 @@ CONTEXT_WINDOW = 4096
 
 _SLOTS = 4
 _MAX_THREADS = 4  # a model this small loses more to synchronisation than it gains beyond that
-_MAX_OUTPUT = 512  # a 135M model that starts to repeat itself would fill the context
+_MAX_OUTPUT = 256  # a 135M model that starts to repeat itself would fill the context
 _READY = re.compile(rb"^serving (http://\S+)\s*$")
 
 # The model's own template knows no tools, so llama.cpp would drop them. This one says the same where none
@@ -73,7 +73,7 @@ class LocalServer:
 
     The server is a process of its own that ends with ours in every case, a SIGKILL included. It knows
     one model, `smollm2-135m`, with 4,096 tokens of context for each of 4 requests at a time. Unless
-    the request says otherwise, it answers greedily with at most 512 tokens: the same request gets the
+    the request says otherwise, it answers greedily with at most 256 tokens: the same request gets the
     same answer.
 
         with LocalServer() as server:

@@ -12,8 +12,9 @@ from router_integrations.estimators import markers
 from router_integrations.tokens import estimate_tokens
 from router_integrations.types import Attempt, Estimate, Request
 
-_FORMULA = re.compile(r"\d\s*[-+*/^×÷=]\s*[-(]?\s*[\dx-z]|[∫∑√∂∇≤≥≠∀∃∈±∞]|\\[a-z]{3}")
-_LIST = re.compile(r"^[ \t]*(?:[-*•]|\d{1,2}[.)、])\s", re.M)
+_ARITHMETIC = re.compile(r"\d\s*[-+*/^×÷=]\s*[-(]?\s*[\dx-z]")
+_SYMBOL = re.compile(r"[∫∑√∂∇≤≥≠∀∃∈±∞]|\\[a-z]{3}")
+_ITEM = re.compile(r"\n[ \t]*(?:[-*•]|\d{1,2}[.)、])(?=\s)")
 _CODE = ("```", "=>", "->", "::", "</", "{\n", ";\n", "}\n", "):", ") {", "();", "==")
 _QUESTIONS = "?？؟"
 _BLANKS = str.maketrans(dict.fromkeys('.,;:!?()[]{}<>"`*/\\|=+~@#$%^&?？؟،。、！：；「」《》', " "))
@@ -71,15 +72,17 @@ class Difficulty:
         """
         text = request.text
         sample = text if len(text) <= 2 * _WINDOW else f"{text[:_WINDOW]}\n{text[-_WINDOW:]}"
-        words = set(sample.lower().translate(_BLANKS).split())
+        words = markers.WORDS.intersection(sample.lower().translate(_BLANKS).split())
         spaced = text.isascii()
 
         def hits(known: frozenset[str], parts: tuple[str, ...]) -> int:
             return len(words & known) + (0 if spaced else sum(part in sample for part in parts))
 
-        formulas = min(len(_FORMULA.findall(sample)), 6)
-        codes = min(sum(map(sample.count, _CODE)), 6)
-        items = min(len(_LIST.findall(sample)), 6) + max(sum(map(sample.count, _QUESTIONS)) - 1, 0)
+        symbols = 0 if spaced and "\\" not in sample else len(_SYMBOL.findall(sample))
+        formulas = min(len(_ARITHMETIC.findall(sample)) + symbols, 6)
+        # One character is found some forty times faster than two.
+        codes = min(sum(sample.count(mark) for mark in _CODE if mark[0] in sample), 6)
+        items = min(len(_ITEM.findall(f"\n{sample}")), 6) + max(sum(map(sample.count, _QUESTIONS)) - 1, 0)
         return {
             "length": min(math.log2(1 + estimate_tokens(text) / 16) / 7, 1.0),
             "reasoning": _share(hits(markers.REASONING, markers.REASONING_PARTS), 2),

@@ -41,6 +41,7 @@ CONSTRAINTS = frozenset(
     menos должен ровно без каждый каждого минимум يجب بالضبط بدون كل فقط
     """.split()
 )
+WORDS = REASONING | MATHS | CODE | CONSTRAINTS
 # Chinese, Japanese, Korean, Thai and Hindi are searched as substrings: they have no spaces or many endings.
 REASONING_PARTS = tuple(
     """

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
+from langchain_core.messages import BaseMessage
 from langchain_core.runnables import RunnableConfig
 
 from router_integrations.candidates import Candidate
@@ -63,31 +63,33 @@ def describe(job: Job, config: RunnableConfig, *, context_turns: int, candidates
         RequestError: A text holds a lone surrogate.
     """
     messages = job.messages
+    # Pydantic makes `isinstance` slow, and this runs for each message of each call.
+    kinds = [message.type.removesuffix("MessageChunk").lower() for message in messages]
     modalities, extra = _modalities(messages)
     tools = _tools(job)
-    texts = [_text(message) for message in messages]
+    texts = [_text(message, kind) for message, kind in zip(messages, kinds, strict=True)]
     sizes = [byte_length(text) for text in texts]
     overhead = extra + _MESSAGE_OVERHEAD * len(messages)
     if tools:
         overhead += estimate_tokens(json.dumps(tools, default=str))
     counted = _count(texts, sizes, overhead, candidates)
-    previous, end = _previous(messages)
+    previous, end = _previous(messages, kinds)
     ids = _ids(config)
     return Request(
-        text=_query(messages, texts, context_turns),
-        system="\n".join(text for message, text in zip(messages, texts, strict=True) if _is_system(message)),
-        turns=sum(isinstance(message, HumanMessage) for message in messages),
+        text=_query(texts, kinds, context_turns),
+        system="\n".join(text for text, kind in zip(texts, kinds, strict=True) if kind == "system"),
+        turns=kinds.count("human"),
         input_tokens=overhead + (sum(sizes) + 3) // 4 if counted is None else counted,
         tokens_estimated=counted is None,
         cached_tokens=sum(sizes[:end]) // 4,
         max_output_tokens=job.kwargs.get("max_tokens") or job.kwargs.get("max_completion_tokens"),
         modalities=modalities,
-        needs=_needs(job, modalities, tools),
+        needs=_needs(job, kinds, modalities, tools),
         tools=tools,
         schema=_schema(job),
         conversation_id=ids[0],
         user_id=ids[1],
-        snapshot=Snapshot(previous=previous, locked=previous if isinstance(messages[-1], ToolMessage) else None),
+        snapshot=Snapshot(previous=previous, locked=previous if kinds[-1] == "tool" else None),
         native=messages,
     )
 
@@ -106,10 +108,10 @@ def may_count(messages: Sequence[BaseMessage], candidates: Sequence[Candidate]) 
     return characters * _LONGEST_CHARACTER >= min(windows)
 
 
-def _text(message: BaseMessage) -> str:
+def _text(message: Any, kind: str) -> str:
     content = message.content
     text = content if isinstance(content, str) else "\n".join(_block_text(block) for block in content)
-    if isinstance(message, AIMessage) and message.tool_calls:
+    if kind == "ai" and message.tool_calls:
         text += json.dumps([[call["name"], call["args"]] for call in message.tool_calls], default=str)
     return text
 
@@ -121,13 +123,9 @@ def _block_text(block: Any) -> str:
     return text if isinstance(text, str) else ""
 
 
-def _is_system(message: BaseMessage) -> bool:
-    return isinstance(message, SystemMessage)
-
-
-def _query(messages: Sequence[BaseMessage], texts: Sequence[str], context_turns: int) -> str:
+def _query(texts: Sequence[str], kinds: Sequence[str], context_turns: int) -> str:
     """Return the last human turn, with `context_turns` human turns before it; never a tool result."""
-    human = [text for message, text in zip(messages, texts, strict=True) if isinstance(message, HumanMessage)]
+    human = [text for text, kind in zip(texts, kinds, strict=True) if kind == "human"]
     if not human:
         return texts[-1]
     return "\n".join(human[-1 - context_turns :])
@@ -174,9 +172,12 @@ def _response_format(job: Job) -> Any:
     return bound or job.kwargs.get("response_format")
 
 
-def _needs(job: Job, modalities: frozenset[Modality], tools: Sequence[Mapping[str, Any]]) -> frozenset[Capability]:
+def _needs(
+    job: Job, kinds: Sequence[str], modalities: frozenset[Modality], tools: Sequence[Mapping[str, Any]]
+) -> frozenset[Capability]:
     needs = {_NEED[modality] for modality in modalities if modality in _NEED}
-    if tools or any(isinstance(m, ToolMessage) or getattr(m, "tool_calls", None) for m in job.messages):
+    messages: Sequence[Any] = job.messages
+    if tools or "tool" in kinds or any(m.tool_calls for m, kind in zip(messages, kinds, strict=True) if kind == "ai"):
         needs.add("tools")
     if isinstance(job.binding, SchemaBinding) and job.binding.need is not None:
         needs.add(job.binding.need)
@@ -188,12 +189,11 @@ def _needs(job: Job, modalities: frozenset[Modality], tools: Sequence[Mapping[st
     return frozenset(needs)
 
 
-def _previous(messages: Sequence[BaseMessage]) -> tuple[str | None, int]:
+def _previous(messages: Sequence[BaseMessage], kinds: Sequence[str]) -> tuple[str | None, int]:
     """Return who gave the last answer, by the trace on it, and the number of messages up to it."""
-    for index in range(len(messages) - 1, -1, -1):
-        message = messages[index]
-        if isinstance(message, AIMessage):
-            trace = message.response_metadata.get("router")
+    for index in reversed(range(len(messages))):
+        if kinds[index] == "ai":
+            trace = messages[index].response_metadata.get("router")
             return (trace.get("candidate") if isinstance(trace, Mapping) else None), index + 1
     return None, 0
 
