@@ -127,7 +127,7 @@ def test_the_end_of_a_long_text_counts_too() -> None:
     start = "a" * 100_000
     vectors = HashingEncoder().encode([start, f"{start} sort a list", "sort a list"])
 
-    assert vectors[1] @ vectors[2] > vectors[0] @ vectors[2] + 0.3
+    assert vectors[1] @ vectors[2] > vectors[0] @ vectors[2] + 0.1
 
 
 def test_fit_forgets_what_was_known_and_is_repeatable() -> None:

@@ -48,14 +48,14 @@ class Difficulty:
 
     Quality is ``sigmoid(6·(strength - difficulty) + logit(0.7))``: a candidate as strong as the query is hard is
     expected to reach 0.7. Difficulty is a logistic sum of features that anyone can check with `features`: length,
-    reasoning, maths and code markers, constraints, script, tools, schema, turns. Strength is the candidate's own `strength`, or comes
-    from its price: 0.35 at 0.1 USD per million tokens, 0.2 more for each factor of ten.
+    reasoning, maths and code markers, constraints, script, tools, schema, turns. Strength is the candidate's own
+    `strength`, or comes from its price: 0.35 at 0.1 USD per million tokens, 0.2 more for each factor of ten.
 
     Markers are looked for in the first and last 2,000 characters of a query; length counts all of it.
 
     It knows what a query looks like, not what it means: a short riddle looks easy, and a long text to copy looks hard.
-    Markers cover some twenty languages, other ones rest on length, numbers and code alone. Train a router on your own records
-    when you have some.
+    Markers cover some twenty languages, other ones rest on length, numbers and code alone. Train a router on your own
+    records when you have some.
 
     The features follow the difficulty-aware routers of the survey arXiv 2603.04445, section 2.
 

@@ -14,6 +14,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, mess
 from langchain_core.messages.ai import add_ai_message_chunks
 from langchain_core.rate_limiters import BaseRateLimiter
 from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables.utils import AddableDict
 
 from router_integrations.errors import ProviderError
 from router_integrations.faults import fault
@@ -45,7 +46,7 @@ class Reply:
     def tail(self) -> Iterator[dict[str, Any]]:
         """Yield what follows the streamed raw message in that form."""
         for name, value in self._outcome().items():
-            yield {name: value}
+            yield AddableDict({name: value})
 
     def _outcome(self) -> dict[str, Any]:
         return {"parsed": self.parsed, "parsing_error": self.parsing_error}
@@ -187,7 +188,7 @@ class LangChainHost:
             yield from tokens
         elif binding.include_raw:
             for chunk in tokens:
-                yield {"raw": chunk}
+                yield AddableDict(raw=chunk)
             yield from self._parse(ready, _merged(self._streamed[id(call)])).tail()
         else:
             yield from ready.replayed.parser.transform(tokens, self.config)
@@ -200,7 +201,7 @@ class LangChainHost:
                 yield chunk
         elif binding.include_raw:
             async for chunk in tokens:
-                yield {"raw": chunk}
+                yield AddableDict(raw=chunk)
             for last in (await self._aparse(ready, _merged(self._streamed[id(call)]))).tail():
                 yield last
         else:

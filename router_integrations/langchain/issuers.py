@@ -75,7 +75,12 @@ class Target:
 
     def among(self, pattern: str | re.Pattern[str]) -> bool:
         """Return whether `pattern` is found in the provider or the model; an unknown provider may be any."""
-        return not self.provider or re.search(pattern, f"{self.provider}/{self.model}".lower()) is not None
+        return not self.provider or _found(pattern, f"{self.provider}/{self.model}".lower())
+
+
+@lru_cache(maxsize=1024)
+def _found(pattern: str | re.Pattern[str], text: str) -> bool:
+    return re.search(pattern, text) is not None
 
 
 @lru_cache(maxsize=256)
@@ -154,7 +159,7 @@ def is_bare(message: BaseMessage) -> bool:
 
 def has_calls(message: AIMessage) -> bool:
     """Return whether `message` calls tools."""
-    return next(call_ids(message), None) is not None
+    return not is_bare(message) and next(call_ids(message), None) is not None
 
 
 def result_ids(message: BaseMessage) -> Iterator[str]:

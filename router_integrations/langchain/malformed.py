@@ -46,6 +46,8 @@ makes no such call; keep a call and its results together
         if type(message) not in known:
             _check_kind(index, message)
             known.add(type(message))
+        if not waiting and _is_plain(message):
+            continue
         _check_content(index, message)
         for one in result_ids(message):
             _check_result(index, one, waiting, answered)
@@ -54,6 +56,17 @@ makes no such call; keep a call and its results together
             waiting, answered = _waiting(message), set()
     if answered:
         _check_answered(len(messages), waiting, answered)
+
+
+def _is_plain(message: BaseMessage) -> bool:
+    """Return whether `message` is ASCII text alone, of a role that every provider knows: nothing can be wrong."""
+    content = message.content
+    return (
+        type(content) is str
+        and content.isascii()
+        and is_bare(message)
+        and message.type not in ("chat", "ChatMessageChunk")
+    )
 
 
 def _waiting(message: BaseMessage) -> dict[str, bool]:
@@ -96,8 +109,6 @@ def _check_content(index: int, message: BaseMessage) -> None:
     content: Any = message.content
     if message.type.startswith(("chat", "Chat")) and (role := getattr(message, "role", None)) not in _ROLES:
         raise RequestError(f"{where} has the role {role!r}, which no provider knows; use 'user' or 'assistant'")
-    if type(content) is str and content.isascii() and is_bare(message):
-        return
     if not isinstance(content, str | list):
         raise RequestError(f"{where}.content must be a string or a list of blocks but got {content!r}; use '' for none")
     for position, block in enumerate(content if isinstance(content, list) else ()):

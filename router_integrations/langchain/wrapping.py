@@ -13,6 +13,7 @@ from langchain_core.runnables.configurable import RunnableConfigurableAlternativ
 from langchain_core.runnables.fallbacks import RunnableWithFallbacks
 from langchain_core.runnables.retry import RunnableRetry
 
+from router_integrations.langchain.binding import BINDING
 from router_integrations.trace import Trace
 
 _Ours = TypeVar("_Ours", bound=RunnableSerializable[Any, Any])
@@ -64,11 +65,11 @@ class _BindsInside(RunnableBindingBase[Any, Any], Wrappable):  # type: ignore[no
 
     def bind_tools(self, tools: Any, **kwargs: Any) -> Runnable[Any, Any]:
         """Bind tools."""
-        return self.model_copy(update={"bound": self._inner.bind_tools(tools, **kwargs)})
+        return self._around(self._inner.bind_tools(tools, **kwargs))
 
     def with_structured_output(self, schema: Any, **kwargs: Any) -> Runnable[Any, Any]:
         """Hold answers to a schema."""
-        return self.model_copy(update={"bound": self._inner.with_structured_output(schema, **kwargs)})
+        return self._around(self._inner.with_structured_output(schema, **kwargs))
 
     def explain(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Trace:
         """Decide without calling anybody, what is bound counted in."""
@@ -78,6 +79,11 @@ class _BindsInside(RunnableBindingBase[Any, Any], Wrappable):  # type: ignore[no
     @property
     def _inner(self) -> Any:
         return self.bound
+
+    def _around(self, bound: Any) -> Runnable[Any, Any]:
+        # What was bound before gives way, as it does in LangChain.
+        kwargs = {name: value for name, value in self.kwargs.items() if name != BINDING}
+        return self.model_copy(update={"bound": bound, "kwargs": kwargs})
 
 
 class BoundRouter(SerializedAsTheirs, RunnableBinding[Any, Any], _BindsInside):  # type: ignore[misc, no-redef]

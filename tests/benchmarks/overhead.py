@@ -39,7 +39,12 @@ from router_integrations.tokens import count_tokens
 # Before anybody imports litellm, which would fetch it.
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
 
-BARE, CHAT_ROUTER, FIXED, DIFFICULTY = "bare model", "ChatRouter", "RouterChatModel, Fixed", "RouterChatModel, Difficulty"
+BARE, CHAT_ROUTER, FIXED, DIFFICULTY = (
+    "bare model",
+    "ChatRouter",
+    "RouterChatModel, Fixed",
+    "RouterChatModel, Difficulty",
+)
 BARE_LITELLM, COMPLEXITY = "litellm.acompletion", "LiteLLM complexity router"
 LITELLM_IDS = f"{DIFFICULTY}, over LiteLLM ids"
 TURNS = (1, 4, 16, 64, 256)
@@ -310,7 +315,13 @@ def streamed(rounds: int) -> str:
                 each[name].append((time.perf_counter() - arrived) / count)
     to_first, per_chunk = (added(times, BARE) for times in (first, each))
     rows = [
-        [name, percentiles(first[name])[0], to_first[name][0], percentiles(each[name])[0] * 1e3, per_chunk[name][0] * 1e3]
+        [
+            name,
+            percentiles(first[name])[0],
+            to_first[name][0],
+            percentiles(each[name])[0] * 1e3,
+            per_chunk[name][0] * 1e3,
+        ]
         for name in models
     ]
     return table(["", "first chunk p50, ms", "added, ms", "each further chunk p50, µs", "added, µs"], rows)
@@ -369,7 +380,9 @@ def goals(found: Mapping[str, Mapping[str, Sequence[float]]], grows: float, shar
     for label, plus in found.items():
         if CHAT_ROUTER in plus:
             told = f"{plus[FIXED][0]:.3f} ms against {plus[CHAT_ROUTER][0]:.3f} ms"
-            rows.append([f"added p50 with `Fixed` at most ChatRouter's, {label}", told, plus[FIXED] <= plus[CHAT_ROUTER]])
+            rows.append(
+                [f"added p50 with `Fixed` at most ChatRouter's, {label}", told, plus[FIXED] <= plus[CHAT_ROUTER]]
+            )
     long = found[f"{TOKENS:,} tokens"][DIFFICULTY][0]
     rows.append([f"added p50 with `Difficulty` under 0.5 ms, {TOKENS:,} tokens", f"{long:.3f} ms", long < 0.5])
     rows.append(["no faster than linear in turns (exponent up to 1.1)", f"{grows:.2f}", grows <= 1.1])
@@ -415,7 +428,14 @@ def main() -> None:
     latencies, found = latency(rounds)
     turns, grows = by_turns(rounds.other)
     rates, shares = throughput(rounds.bursts)
-    parts = ["# Overhead\n", head, "## Goals\n", goals(found, grows[DIFFICULTY], shares), "## Added latency\n", latencies]
+    parts = [
+        "# Overhead\n",
+        head,
+        "## Goals\n",
+        goals(found, grows[DIFFICULTY], shares),
+        "## Added latency\n",
+        latencies,
+    ]
     parts += ["## Added latency by turns of the conversation\n", turns]
     parts += ["## Added latency with 8 tools bound, short prompt\n", with_tools(rounds.other)]
     parts += [f"## Stream of {CHUNKS} chunks\n", streamed(rounds.other)]

@@ -166,9 +166,7 @@ def test_three_million_tokens_are_refused_quickly(model: Counting, prompt: str) 
     assert time.perf_counter() - started < 10
 
 
-def test_a_prompt_near_a_window_is_counted_off_the_event_loop(
-    model: Counting, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_prompt_near_a_window_is_counted_off_the_event_loop(model: Counting, monkeypatch: pytest.MonkeyPatch) -> None:
     counted_in: list[str] = []
 
     def count(text: str, model_id: str) -> int:

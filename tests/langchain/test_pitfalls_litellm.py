@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from doubles import CHEAP, EASY, HARD, Own, Wire, add, router_over, trace_of, weather, whole
+from langchain_core.exceptions import ContextOverflowError
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from pydantic import BaseModel
 
@@ -158,7 +159,7 @@ async def test_row_45_a_prompt_is_measured_before_the_call(wire: Wire, call: str
     trace = trace_of(await answer(router, call, LONG))
     assert wire.models == ["big"]
     assert trace["rejected"]["small"].startswith("context window 100 < ")
-    with pytest.raises(NoEligibleCandidate, match="'small': context window 100 < .*; 'big': context window 1,000 < "):
+    with pytest.raises(NoEligibleCandidate, match=r"'small': context window 100 < .*; 'big': context window 1,000 < "):
         await answer(router, call, LONG * 3)
     assert wire.models == ["big"]
 
@@ -167,7 +168,7 @@ OVERFLOWS = [
     Fault("status", status=400, code="context_length_exceeded", message="too long"),
     Fault("status", status=400, message="This model's maximum context length is 8192 tokens."),
     Fault("status", status=400, message="prompt is too long: 9000 tokens > 8192 maximum"),
-    Fault("status", status=413, message="Request too large"),
+    Fault("status", status=413, message="Payload Too Large"),
 ]
 
 
@@ -191,8 +192,6 @@ def test_row_46_after_an_overflow_only_larger_windows_are_asked(wire: Wire):
 
 
 def test_row_46_when_no_larger_window_is_left_the_chain_ends_with_langchains_overflow_error(wire: Wire):
-    from langchain_core.exceptions import ContextOverflowError
-
     wire.server.script("small", OVERFLOWS[0])
     router = wire.router(small={"context_window": 8000}, big={"context_window": 4000})
     with pytest.raises(ContextOverflowError) as caught:
