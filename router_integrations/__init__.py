@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from router_integrations.errors import RouterError
     from router_integrations.estimators import Difficulty
     from router_integrations.health import Health
-    from router_integrations.steps import Limits
+    from router_integrations.limits import Limits
     from router_integrations.strategies import Best, Fixed
     from router_integrations.trace import Trace
     from router_integrations.types import (
@@ -39,7 +39,7 @@ _HOMES = {
     "RouterError": "errors",
     "Difficulty": "estimators",
     "Health": "health",
-    "Limits": "steps",
+    "Limits": "limits",
     "Best": "strategies",
     "Fixed": "strategies",
     "Trace": "trace",

@@ -40,6 +40,7 @@ _RULES: tuple[tuple[tuple[str, ...], str, Callable[[float], bool]], ...] = (
     (("context_window", "max_output", "timeout"), "a number above 0", lambda value: value > 0),
     (("strength",), "a number in [0, 1]", lambda value: 0 <= value <= 1),
 )
+_CHAT_MODES = (None, "chat", "responses", "completion")
 # Below this many tokens providers cache nothing.
 _MIN_CACHED_TOKENS = 1024
 
@@ -49,7 +50,8 @@ class Candidate:
     """One action the router may take: a model with its settings, prices, limits and capabilities.
 
     Everything LiteLLM's bundled map knows about the id is filled in; every field can be overridden; what nobody knows
-    stays `None` and is never taken for 0.
+    stays `None` and is never taken for 0. A capability that the map does not mention counts as absent for a model it
+    knows, as it does for LiteLLM; dearer rates for very long prompts are not modelled.
 
     Args:
         id: A LiteLLM model id such as ``"openai/gpt-4o-mini"``, or any name when `model` is given.
@@ -223,6 +225,9 @@ def as_candidates(given: Iterable[Candidate | str]) -> tuple[Candidate, ...]:
         if candidate.name in seen:
             raise ConfigurationError(f"two candidates are called {candidate.name!r}; give one of them name=")
         seen.add(candidate.name)
+        mode = (lookup(candidate.id) or {}).get("mode") if candidate.model is None else None
+        if mode not in _CHAT_MODES:
+            raise ConfigurationError(f"{candidate.id!r} is a model for {mode}, not for chat; give a chat model's id")
         if candidate.model is None and (candidate.input_price is None or candidate.output_price is None):
             raise ConfigurationError(
                 f"the price of {candidate.id!r} is unknown; check the id, or give input_price= and output_price= "

@@ -12,6 +12,8 @@
     ├── AllCandidatesFailed      every candidate that was asked failed
     ├── StreamInterrupted        a stream broke after its first chunk
     └── ProviderError            one call failed; its `family` says how
+
+The demo adds `WeightsError` and `LocalServerError`, in `router_integrations.demo`.
 """
 
 from __future__ import annotations

@@ -14,13 +14,13 @@ from typing import Any
 from router_integrations.errors import (
     Abstained,
     AllCandidatesFailed,
-    ConfigurationError,
     LimitExceeded,
     RouterError,
     StrategyError,
     StreamInterrupted,
 )
 from router_integrations.health import Health
+from router_integrations.limits import Limits
 from router_integrations.trace import Trace
 from router_integrations.types import Attempt, Call, Request, Stop, Strategy
 
@@ -30,33 +30,6 @@ _LONGEST_WAIT = 60.0
 # The first wait before a call is made again; each further one is twice as long (seconds).
 _BACKOFF = 0.25
 _jitter = random.Random()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """How far one request may go.
-
-    Args:
-        max_calls: Calls at most, retries included; at least 1.
-        deadline: Seconds for the whole request; `None` is no limit.
-        budget: USD for the whole request; `None` is no limit.
-
-    Raises:
-        ConfigurationError: A limit is not above 0.
-
-    >>> Limits(deadline=30).max_calls
-    32
-    """
-
-    max_calls: int = 32
-    deadline: float | None = None
-    budget: float | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("max_calls", "deadline", "budget"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ConfigurationError(f"Limits.{name} must be above 0 but got {value!r}; leave it out for none")
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +111,7 @@ class Run:
         request = self._visible()
         if not request.candidates:
             return Stop(attempt=self._last_answer(), reason="nobody is left to ask")
-        move = self.strategy.decide(request, self._attempts)
+        move = self._ask_strategy(request)
         self.decide_seconds += time.perf_counter() - started
         if isinstance(move, Stop):
             return move
@@ -147,6 +120,15 @@ class Run:
             self._check(call, request, len(calls))
         self._first = self._first or calls[0]
         return calls
+
+    def _ask_strategy(self, request: Request) -> Any:
+        try:
+            return self.strategy.decide(request, self._attempts)
+        except RouterError as error:
+            raise self._error(error) from error.__cause__
+        except Exception as error:
+            # What was paid until here must not get lost with a bug in somebody's strategy.
+            raise self._error(StrategyError(f"{self._name}.decide failed: {error!r}")) from error
 
     def _sequence(self, move: Any) -> tuple[Call, ...]:
         if isinstance(move, Sequence) and move and all(isinstance(call, Call) for call in move):

@@ -18,7 +18,8 @@ from router_integrations.errors import (
     StreamInterrupted,
 )
 from router_integrations.health import Health
-from router_integrations.steps import Limits, Run
+from router_integrations.limits import Limits
+from router_integrations.steps import Run
 from router_integrations.trace import Trace
 from router_integrations.types import Attempt, Call, Request, Stop, Usage
 

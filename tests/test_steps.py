@@ -20,7 +20,8 @@ from router_integrations.errors import (
     StrategyError,
 )
 from router_integrations.health import Health
-from router_integrations.steps import Ask, Limits, Run, Wait
+from router_integrations.limits import Limits
+from router_integrations.steps import Ask, Run, Wait
 from router_integrations.strategies import Fixed
 from router_integrations.trace import Trace
 from router_integrations.types import Attempt, Call, Estimate, Request, Snapshot, Stop, Usage
@@ -455,12 +456,15 @@ class TestNonsense:
         with pytest.raises(StrategyError, match="stopped with an attempt never made"):
             play(Does(lambda *_: Stop(attempt=Attempt(call=Call(candidate=A)))), {}, candidates=[A])
 
-    def test_an_error_of_the_strategys_own_is_raised_as_it_is(self) -> None:
+    def test_an_error_of_the_strategys_own_keeps_its_cause_and_the_trace(self) -> None:
         def rule(*_: object) -> Call:
             raise ZeroDivisionError
 
-        with pytest.raises(ZeroDivisionError):
+        with pytest.raises(StrategyError, match="ZeroDivisionError") as caught:
             play(Does(rule), {}, candidates=[A])
+
+        assert isinstance(caught.value.__cause__, ZeroDivisionError)
+        assert caught.value.trace is not None
 
 
 class TestAbstaining:

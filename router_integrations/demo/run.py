@@ -16,17 +16,17 @@ from router_integrations.langchain import RouterChatModel
 from router_integrations.trace import Trace
 
 PROMPTS = (
-    "What is the capital city of France? Answer in one word.",
-    "Say hello to a new colleague.",
-    "What is the opposite of hot?",
+    "What is the capital of Japan?",
+    "How many days are in a week?",
+    "What is 2+2?",
     "Name three fruits.",
-    "¿Cuántos días tiene una semana?",
-    "什么是水的化学式?",
+    "What does HTTP stand for?",
+    "Rewrite in the past tense: I walk to work.",
+    "¿Cuál es la capital de España?",
+    "水的化学式是什么?",
     "ما هي عاصمة مصر؟",
-    "Rewrite politely: give me the report now.",
-    "Explain why leaves change colour in autumn.",
+    "Write a Python function that adds two numbers.",
     "Compare a list and a tuple in Python, and give one reason for each.",
-    "Write a Python function that reverses a string, and explain its complexity.",
     "Solve the equation 3x + 5 = 20, and explain each step.",
     "Prove that the sum of two even numbers is even, and justify every step.",
     "Design a plan for moving a small shop online: compare two platforms, name the risks, "

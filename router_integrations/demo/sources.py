@@ -63,12 +63,9 @@ def open_source(name: str, console: Console) -> Iterator[Source]:
     """
     if name == "local":
         _fetch(console)
-        with console.status("starting the local model"):
-            server = LocalServer().__enter__()
-        try:
+        console.print("starting the local model", style="dim")
+        with LocalServer() as server:
             yield _local(server)
-        finally:
-            server.__exit__(None, None, None)
     elif name == "ollama":
         yield _ollama()
     else:

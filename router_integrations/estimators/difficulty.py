@@ -17,7 +17,7 @@ _SYMBOL = re.compile(r"[∫∑√∂∇≤≥≠∀∃∈±∞]|\\[a-z]{3}")
 _ITEM = re.compile(r"\n[ \t]*(?:[-*•]|\d{1,2}[.)、])(?=\s)")
 _CODE = ("```", "=>", "->", "::", "</", "{\n", ";\n", "}\n", "):", ") {", "();", "==")
 _QUESTIONS = "?？؟"
-_BLANKS = str.maketrans(dict.fromkeys('.,;:!?()[]{}<>"`*/\\|=+~@#$%^&?？؟،。、！：；「」《》', " "))
+_BLANKS = str.maketrans(dict.fromkeys(".,;:!?()[]{}<>\"'’`*/\\|=+~@#$%^&?？؟،。、！：；「」《》", " "))
 # Characters at either end of the query that are searched for markers.
 _WINDOW = 2000
 # Weight of each feature; features are in [0, 1]. Set by hand so that each one moves a plain question by what a

@@ -14,7 +14,7 @@ REASONING = frozenset(
     compare perché dimostra analizza confronta giustifica valuta ottimizza progetta почему докажи докажите доказать
     проанализируй проанализируйте сравни сравните обоснуй обоснуйте оптимизируй спроектируй لماذا أثبت برهن حلل قارن
     اشرح علل قيّم صمم استنتج kanıtla karşılaştır neden analiz tasarla waarom bewijs vergelijk dlaczego udowodnij
-    porównaj
+    porównaj chứng הוכח הוכיחו מדוע השווה נתח
     """.split()
 )
 MATHS = frozenset(

@@ -22,7 +22,7 @@ from router_integrations.langchain.routed import RoutedChatModel
 from router_integrations.langchain.serialize import router_json
 from router_integrations.langchain.session import Pool, Settings, job_of, open_session
 from router_integrations.langchain.structured import Bindable
-from router_integrations.steps import Limits
+from router_integrations.limits import Limits
 from router_integrations.strategies import Best
 from router_integrations.tokens import token_ids
 from router_integrations.trace import Trace
@@ -186,9 +186,13 @@ class RouterChatModel(Bindable, RoutedChatModel):  # type: ignore[misc]  # LangC
         return identify(self)
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
-        # Only for whoever asks: the model that answers names itself on its own run.
+        # For middleware that asks: the model that answers names itself on its own run. Token counts of answers are
+        # trusted only where the provider here is the one on them.
+        own = any(candidate.model is not None for candidate in self.candidates)
         params = LangSmithParams(
-            ls_provider="router_integrations", ls_model_name=kwargs.get("model") or "router", ls_model_type="chat"
+            ls_provider="router_integrations" if own else "litellm",
+            ls_model_name=kwargs.get("model") or "router",
+            ls_model_type="chat",
         )
         for name in ("temperature", "max_tokens"):
             value = kwargs.get(name, getattr(self, name))

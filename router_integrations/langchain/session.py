@@ -19,7 +19,8 @@ from router_integrations.langchain.binding import BINDING
 from router_integrations.langchain.describe import Job, describe
 from router_integrations.langchain.history import Target, check, refuses
 from router_integrations.langchain.host import LangChainHost
-from router_integrations.steps import Limits, Run
+from router_integrations.limits import Limits
+from router_integrations.steps import Run
 from router_integrations.types import Request, Strategy
 
 

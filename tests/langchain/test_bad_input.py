@@ -54,6 +54,7 @@ def _router(model: Counting, **options: Any) -> RouterChatModel:
         (None, ["candidates", "None"]),
         ([3], ["int", "Candidate"]),
         (["openai/gpt-4o", "openai/gpt-4o"], ["openai/gpt-4o", "name="]),
+        (["openai/text-embedding-3-small"], ["openai/text-embedding-3-small", "embedding", "chat model"]),
         (["openai/no-such-model"], ["openai/no-such-model", "input_price="]),
         ([Candidate("x", model=object())], ["'x'", "chat model", "object"]),
         ([Candidate("x", model=Counting().with_retry())], ["'x'", "RunnableRetry", "max_retries="]),
@@ -256,3 +257,20 @@ def test_strategy_that_never_stops_is_stopped_and_its_calls_are_in_the_trace(mod
 
     assert len(model.calls) == 5
     assert len(caught.value.trace.attempts) == 5
+
+
+class Broken:
+    def decide(self, request: Any, attempts: Any = ()) -> Any:
+        if attempts:
+            raise ZeroDivisionError("a bug")
+        return Call(candidate=request.candidates[0])
+
+
+def test_bug_in_a_strategy_keeps_what_was_paid(model: Counting) -> None:
+    router = RouterChatModel(candidates=[Candidate("own", model=model, strength=0.5)], strategy=Broken())
+
+    with pytest.raises(StrategyError, match="a bug") as caught:
+        router.invoke("x")
+
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)
+    assert len(caught.value.trace.attempts) == 1

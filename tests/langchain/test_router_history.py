@@ -162,7 +162,7 @@ def test_row_31_mistral_gets_no_reasoning_parts(wire: Wire):
 
 
 def test_row_32_gemini_3_is_not_asked_within_a_tool_loop_that_another_model_began(wire: Wire):
-    gemini = wire.candidate("gemini/gemini-3-pro-preview", name="gemini", input_price=0, output_price=0)
+    gemini = wire.candidate("gemini/gemini-3-pro-preview", name="gemini")
     router = router_of(gemini, wire.candidate("openai/small"))
     wire.server.script("small", CALL)
     bound = router.bind_tools([weather])
@@ -171,7 +171,7 @@ def test_row_32_gemini_3_is_not_asked_within_a_tool_loop_that_another_model_bega
     trace = trace_of(bound.invoke(open_loop))
     assert (trace["candidate"], "thought signature" in trace["rejected"]["gemini"]) == ("small", True)
     closed = [*open_loop, AIMessage("Sunny."), HumanMessage(EASY)]
-    assert bound.explain(closed).candidate == "gemini"
+    assert bound.explain(closed, model="gemini").rejected == {}
     with pytest.raises(NoEligibleCandidate, match="thought signature"):
         bound.invoke(open_loop, model="gemini")
 
@@ -232,11 +232,11 @@ SPLIT = {
 @pytest.mark.parametrize("history", SPLIT.values(), ids=SPLIT)
 async def test_row_35_a_split_pair_is_refused_before_anybody_is_asked(wire: Wire, history: list[BaseMessage]):
     router = wire.router()
-    with pytest.raises(RequestError, match="call_1"):
+    with pytest.raises(RequestError, match=r"call_[12]"):
         router.invoke(history)
-    with pytest.raises(RequestError, match="call_1"):
+    with pytest.raises(RequestError, match=r"call_[12]"):
         await router.ainvoke(history)
-    with pytest.raises(RequestError, match="call_1"):
+    with pytest.raises(RequestError, match=r"call_[12]"):
         list(router.stream(history))
     assert wire.models == []
 
@@ -258,8 +258,8 @@ def test_row_36_claude_gets_tools_whenever_the_history_has_tool_calls(wire: Wire
 
 @pytest.mark.parametrize("tools", [False, None])
 def test_row_37_a_model_without_tools_is_not_asked_when_the_history_has_tool_messages(wire: Wire, tools: Any):
-    sonar = wire.candidate("perplexity/sonar", tools=tools, input_price=0, output_price=0)
-    router = router_of(sonar, wire.candidate("openai/able"))
+    sonar = wire.candidate("perplexity/sonar", tools=tools)
+    router = router_of(sonar, wire.candidate("openai/able", **DEAR))
     history = [HumanMessage(EASY), CALLED, ToolMessage("sunny", tool_call_id="call_1")]
     trace = trace_of(router.invoke(history))
     assert (wire.models, "sonar" in trace["rejected"]) == (["able"], True)
@@ -326,8 +326,9 @@ def test_a_long_conversation_over_four_providers_pleases_each_of_them(wire: Wire
     claude.content = [THOUGHT, USE]
     history: list[BaseMessage] = []
     for turn, name in enumerate(names * 2):
+        thinks = SECRET if name == "deepseek-reasoner" else None
         wire.server.script(
-            name, Reply(tool_calls=CALL.tool_calls, reasoning_content=SECRET), Reply(text=f"Turn {turn}")
+            name, Reply(tool_calls=CALL.tool_calls, reasoning_content=thinks), Reply(text=f"Turn {turn}")
         )
         history.append(HumanMessage(f"Question {turn}?"))
         answer = router.invoke(history, model=name)
@@ -335,21 +336,24 @@ def test_a_long_conversation_over_four_providers_pleases_each_of_them(wire: Wire
         history += [answer, result_of(answer)]
         history.append(router.invoke(history, model=name))
         claude.content = [THOUGHT, {**USE, "id": f"toolu_{turn}"}]
+    answers = [message for message in history if isinstance(message, AIMessage)]
+    by_mistral = [one for one in answers if trace_of(one)["candidate"] == "mistral-small-latest"]
+    own = {call["id"] for one in by_mistral for call in one.tool_calls}
     for request in wire.requests:
-        assert_paired(request.body["messages"], strict=request.model.startswith("mistral"))
+        assert_paired(request.body["messages"], strict=request.model.startswith("mistral"), own=own)
         if not request.model.startswith("deepseek"):
             assert SECRET not in json.dumps(request.body)
     assert sum(block.get("type") == "thinking" for message in claude.last for block in message["content"]) == 2
-    assert len([message for message in history if isinstance(message, AIMessage)]) == 16
+    assert len(answers) == 16
 
 
-def assert_paired(messages: list[dict[str, Any]], *, strict: bool) -> None:
+def assert_paired(messages: list[dict[str, Any]], *, strict: bool, own: set[str]) -> None:
     """Check as providers do that each result follows its call, under an id that they take."""
     open_calls: set[str] = set()
     for message in messages:
         if message["role"] == "tool":
             open_calls.remove(message["tool_call_id"])
-            assert NINE.fullmatch(message["tool_call_id"]) or not strict
+            assert not strict or message["tool_call_id"] in own or NINE.fullmatch(message["tool_call_id"])
         else:
             assert not open_calls
             open_calls = {call["id"] for call in message.get("tool_calls") or ()}

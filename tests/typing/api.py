@@ -7,6 +7,8 @@ from langchain_core.messages import AIMessage
 from router_integrations import Attempt, Best, Call, Candidate, Fixed, Limits, Request, Stop, Strategy, Trace, Utility
 from router_integrations.langchain import LiteLLMChatModel, RouterChatModel
 
+costs: list[float | None] = []
+
 
 class Mine:
     """A strategy of the user's own, without a base class."""
@@ -16,8 +18,7 @@ class Mine:
 
 
 def watch(trace: Trace) -> None:
-    cost: float | None = trace.cost
-    print(cost)
+    costs.append(trace.cost)
 
 
 strategy: Strategy = Mine()
