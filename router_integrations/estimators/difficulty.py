@@ -54,8 +54,9 @@ class Difficulty:
     Markers are looked for in the first and last 2,000 characters of a query; length counts all of it.
 
     It knows what a query looks like, not what it means: a short riddle looks easy, and a long text to copy looks hard.
-    Markers cover some twenty languages, other ones rest on length, numbers and code alone. Train a router on your own
-    records when you have some.
+    Markers cover some twenty languages, other ones rest on length, numbers and code alone. On benchmark questions it is
+    barely better than chance within one set and worse than chance across sets (tests/benchmarks/difficulty.py): it is
+    meant for mixed traffic, until you train a router on records of your own.
 
     The features follow the difficulty-aware routers of the survey arXiv 2603.04445, section 2.
 

@@ -6,8 +6,10 @@ the decision.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
@@ -15,6 +17,7 @@ from langchain_core.runnables import Runnable, RunnableSequence
 from langchain_core.utils.function_calling import convert_to_json_schema, convert_to_openai_tool
 
 from router_integrations.errors import ConfigurationError
+from router_integrations.tokens import estimate_tokens
 from router_integrations.types import Capability
 
 # The call argument that carries a binding from `bind_tools` to the call.
@@ -63,6 +66,11 @@ class ToolBinding(Binding):
     def of(cls, tools: Sequence[Any], kwargs: Mapping[str, Any]) -> ToolBinding:
         """Return a binding of `tools`; a provider's own tool that has no OpenAI form is described by itself."""
         return cls(tools=tuple(tools), kwargs=kwargs, described=tuple(_describe(tool) for tool in tools))
+
+    @cached_property
+    def tokens(self) -> int:
+        """About how many tokens the tools take."""
+        return estimate_tokens(json.dumps(self.described, default=str))
 
     def _replay(self, model: BaseChatModel) -> Replayed:
         return Replayed(model.bind_tools(list(self.tools), **self.kwargs))

@@ -69,9 +69,7 @@ def describe(job: Job, config: RunnableConfig, *, context_turns: int, candidates
     tools = _tools(job)
     texts = [_text(message, kind) for message, kind in zip(messages, kinds, strict=True)]
     sizes = [byte_length(text) for text in texts]
-    overhead = extra + _MESSAGE_OVERHEAD * len(messages)
-    if tools:
-        overhead += estimate_tokens(json.dumps(tools, default=str))
+    overhead = extra + _MESSAGE_OVERHEAD * len(messages) + _tool_tokens(job, tools)
     counted = _count(texts, sizes, overhead, candidates)
     previous, end = _previous(messages, kinds)
     ids = _ids(config)
@@ -155,6 +153,12 @@ def _tools(job: Job) -> tuple[Mapping[str, Any], ...]:
     if isinstance(job.binding, ToolBinding):
         return job.binding.described
     return tuple(job.kwargs.get("tools") or ())
+
+
+def _tool_tokens(job: Job, tools: Sequence[Mapping[str, Any]]) -> int:
+    if isinstance(job.binding, ToolBinding):
+        return job.binding.tokens
+    return estimate_tokens(json.dumps(tools, default=str)) if tools else 0
 
 
 def _schema(job: Job) -> Mapping[str, Any] | None:
