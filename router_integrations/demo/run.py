@@ -34,6 +34,11 @@ PROMPTS = (
 )
 
 
+# Characters: a terminal that has room for the answers too, and what all but prompt and answer take.
+_WIDE = 140
+_OTHER_COLUMNS = 80
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """One routed prompt."""
@@ -61,7 +66,7 @@ def run_demo(source: str | None, console: Console) -> None:
             Row(prompt, str(router.invoke(prompt).text), traces[-1])
             for prompt in track(PROMPTS, "routing", console=console)
         ]
-    console.print(_table(rows))
+    console.print(_table(rows, console.width))
     console.print(_summary(rows, opened))
 
 
@@ -72,30 +77,26 @@ def _choose(console: Console) -> str:
     return Prompt.ask("Which models?", choices=choices, default=choices[0], console=console)
 
 
-def _table(rows: list[Row]) -> Table:
-    table = Table(
-        "prompt",
-        "candidate",
-        "why",
-        "tokens",
-        "cost, USD",
-        "seconds",
-        "answer",
-        title="RouterChatModel",
-        show_lines=True,
-    )
+def _table(rows: list[Row], width: int) -> Table:
+    table = Table(title="RouterChatModel")
+    table.add_column("prompt", no_wrap=True, max_width=max(width - _OTHER_COLUMNS, 12) if width < _WIDE else 40)
+    for heading in ("candidate", "why", "tokens", "cost, USD", "seconds"):
+        table.add_column(heading, no_wrap=True)
+    if width >= _WIDE:
+        table.add_column("answer", no_wrap=True, max_width=width - _OTHER_COLUMNS - 44)
     for row in rows:
         answer = row.trace.answer
         usage, cost = (answer.usage, answer.cost) if answer else (None, None)
-        table.add_row(
+        cells = [
             row.prompt,
             row.trace.candidate,
-            row.trace.reason,
+            row.trace.reason.replace("with expected quality ", ""),
             f"{usage.input_tokens} + {usage.output_tokens}" if usage else "unknown",
             _usd(cost),
             f"{answer.latency:.1f}" if answer else "",
-            " ".join(row.answer.split())[:90],
-        )
+            " ".join(row.answer.split()),
+        ]
+        table.add_row(*cells[: len(table.columns)])
     return table
 
 

@@ -120,6 +120,12 @@ class RouterChatModel(Bindable, RoutedChatModel):  # type: ignore[misc]  # LangC
         copied._forget()
         return copied
 
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> "RouterChatModel":
+        """Copy the fields deeply, but for candidates, which never change, and health, which is shared on purpose."""
+        memo = {} if memo is None else memo
+        memo |= {id(self.candidates): self.candidates, id(self.health): self.health}
+        return super(RouterChatModel, self.__copy__()).__deepcopy__(memo)
+
     def _forget(self) -> None:
         for name in ("_pool", "_settings", "_serialized"):
             self.__dict__.pop(name, None)

@@ -204,7 +204,8 @@ def _from_cache(message: AIMessage) -> bool:
 
 def _usage(message: AIMessage) -> Usage | None:
     reported = message.usage_metadata
-    if reported is None:
+    # LangChain's cache notes its cost of 0 here even if nothing else is known.
+    if reported is None or "input_tokens" not in reported:
         return None
     details: Mapping[str, Any] = reported.get("input_token_details") or {}
     counts = {name: value for name, value in details.items() if isinstance(value, int)}

@@ -156,9 +156,11 @@ def _tools(job: Job) -> tuple[Mapping[str, Any], ...]:
 
 
 def _tool_tokens(job: Job, tools: Sequence[Mapping[str, Any]]) -> int:
-    if isinstance(job.binding, ToolBinding):
-        return job.binding.tokens
-    return estimate_tokens(json.dumps(tools, default=str)) if tools else 0
+    if not tools:
+        return 0
+    return (
+        job.binding.tokens if isinstance(job.binding, ToolBinding) else estimate_tokens(json.dumps(tools, default=str))
+    )
 
 
 def _schema(job: Job) -> Mapping[str, Any] | None:

@@ -238,7 +238,7 @@ class LangChainHost:
         if told["usage"] is None:
             said = told["text"] + "".join(json.dumps(one, default=str) for one in told["tool_calls"])
             usage = Usage(input_tokens=self.input_tokens, output_tokens=estimate_tokens(said), estimated=True)
-            told |= {"usage": usage, "cost": call.candidate.cost(usage)}
+            told |= {"usage": usage, "cost": call.candidate.cost(usage) if told["cost"] is None else told["cost"]}
         return Attempt(call=call, error=error, native=reply, **told)
 
 

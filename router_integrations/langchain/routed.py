@@ -169,6 +169,8 @@ class RoutedChatModel(InvokedGenerate):
         config = ensure_config(config)
         if self.callbacks:
             config = merge_configs({"callbacks": self.callbacks}, config)
+            if isinstance(handlers := config["callbacks"], list):
+                config["callbacks"] = [one for index, one in enumerate(handlers) if one not in handlers[:index]]
         if self.tags:
             config["tags"] = [*config.get("tags", ()), *self.tags]
         config["metadata"] = {**(self.metadata or {}), **config.get("metadata", {})}

@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-from langchain_core.load.serializable import to_json_not_implemented
-
 from router_integrations.candidates import Candidate
 from router_integrations.langchain.redact import is_secret
 from router_integrations.strategies import Best
@@ -26,7 +24,8 @@ def router_json(router: RouterChatModel, form: Any) -> Any:
     kwargs.pop("api_key", None)
     kwargs.pop("strategy", None)
     if not _is_default(router.strategy):
-        kwargs["strategy"] = to_json_not_implemented(router.strategy)
+        # Left to LangChain: it would take a dict of its own form for the user's and escape it.
+        kwargs["strategy"] = router.strategy
     return form
 
 

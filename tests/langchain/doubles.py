@@ -34,6 +34,7 @@ class Own(BaseChatModel):
 
     label: str = "own-1"
     provider: str = "acme"
+    reports_usage: bool = True
     replies: list[Any] = Field(default_factory=lambda: [AIMessage("one two three")])
     asked: list[list[BaseMessage]] = Field(default_factory=list)
     settings: list[dict[str, Any]] = Field(default_factory=list)
@@ -57,8 +58,8 @@ class Own(BaseChatModel):
 
     def _finished(self, reply: AIMessage) -> AIMessage:
         metadata = {"model_name": self.label, "model_provider": self.provider, **reply.response_metadata}
-        usage = reply.usage_metadata or USAGE
-        return reply.model_copy(update={"response_metadata": metadata, "usage_metadata": dict(usage), "id": None})
+        usage = dict(reply.usage_metadata or USAGE) if self.reports_usage else None
+        return reply.model_copy(update={"response_metadata": metadata, "usage_metadata": usage, "id": None})
 
     def _generate(
         self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
