@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from typing import Any
 
 WARM_UP = 20
-# An arm that takes longer (seconds) is called in one round of twenty.
-SLOW = 0.02
+# An arm that takes longer (seconds) is called this often at most.
+SLOW, SLOW_CALLS = 0.02, 150
 RANDOM = random.Random(0)
 
 Calls = Mapping[str, Callable[[Any], Any]]
@@ -48,10 +48,11 @@ def sample(clock: Clock, calls: Calls, prompt: Callable[[], Any], rounds: int) -
             its.append(clock(calls[name], prompt()))
     slow = {name for name, its in warm.items() if statistics.median(its) > SLOW}
     times: Times = {name: [] for name in calls}
+    every = max(rounds // SLOW_CALLS, 1)
     with quiet():
         for index, order in enumerate(orders(list(calls), rounds)):
             for name in order:
-                if name not in slow or index % 20 == 0:
+                if name not in slow or index % every == 0:
                     times[name].append(clock(calls[name], prompt()))
     return times
 

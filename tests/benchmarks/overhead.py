@@ -23,6 +23,7 @@ import tracemalloc
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,10 +31,11 @@ from typing import Any, NamedTuple
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
 
 import overhead_langchain as arms
-from measuring import SLOW, WARM_UP, Calls, Times, added, arun, orders, percentiles, quiet, run, table
+from measuring import SLOW, SLOW_CALLS, WARM_UP, Calls, Times, added, arun, orders, percentiles, quiet, run, table
 
 TURNS = (1, 4, 16, 64, 256)
 CONCURRENT = 1000
+LONG = f"{arms.TOKENS:,} tokens"
 VERSIONS = ("router_integrations", "langchain-core", "litellm", "langchain-model-router", "cascadeflow")
 
 
@@ -57,13 +59,14 @@ def latency(rounds: Rounds) -> tuple[str, dict[str, dict[str, list[float]]]]:
     """Return the main tables, and what each arm adds to `invoke` by prompt."""
     models = arms.models()
     found, parts = {}, []
-    for label, prompt in {"short prompt": arms.short_prompt, f"{arms.TOKENS:,} tokens": arms.long_prompt}.items():
+    prompts: dict[str, Callable[[], Any]] = {"short prompt": arms.short_prompt, LONG: arms.long_prompt}
+    for label, prompt in prompts.items():
         sync = run({name: model.invoke for name, model in models.items()}, prompt, rounds.latency)
         found[label] = added(sync, arms.BARE)
         parts += [f"### `invoke`, {label}\n", compared(sync, arms.BARE)]
         awaited = arun({name: model.ainvoke for name, model in models.items()}, prompt, rounds.other)
         parts += [f"### `ainvoke`, {label}\n", compared(awaited, arms.BARE)]
-        over = arun(arms.litellm_calls(), lambda prompt=prompt: arms.as_openai(prompt()), rounds.litellm)
+        over = arun(arms.litellm_calls(), prompt, rounds.litellm)
         parts += [f"### Over LiteLLM's own mocked answer, async, {label}\n", compared(over, arms.BARE_LITELLM)]
     return "\n".join(parts), found
 
@@ -73,7 +76,7 @@ def by_turns(rounds: int) -> tuple[str, dict[str, float]]:
     calls = {name: model.invoke for name, model in arms.models().items() if name != arms.CASCADEFLOW}
     cost: Times = {name: [] for name in calls}
     for turns in TURNS:
-        times = run(calls, lambda turns=turns: arms.conversation(turns), rounds)
+        times = run(calls, partial(arms.conversation, turns), rounds)
         plus = added(times, arms.BARE)
         for name in calls:
             cost[name].append(percentiles(times[name])[0] if name == arms.BARE else plus[name][0])
@@ -92,25 +95,25 @@ def exponent(costs: Sequence[float]) -> float:
 def with_tools(rounds: int) -> str:
     tools = arms.tools(8)
     models = {name: model for name, model in arms.models().items() if name != arms.CASCADEFLOW}
-    return compared(
-        run({n: m.bind_tools(tools).invoke for n, m in models.items()}, arms.short_prompt, rounds), arms.BARE
-    )
+    calls = {name: model.bind_tools(tools).invoke for name, model in models.items()}
+    return compared(run(calls, arms.short_prompt, rounds), arms.BARE)
 
 
 def streamed(rounds: int) -> str:
     models = arms.models()
     first: Times = {name: [] for name in models}
     rest: Times = {name: [] for name in models}
-    for order in orders(list(models), WARM_UP + rounds):
-        for name in order:
-            started = time.perf_counter()
-            chunks = models[name].stream(arms.short_prompt())
-            next(chunks)
-            arrived = time.perf_counter()
-            further = sum(1 for _ in chunks)
-            first[name].append(arrived - started)
-            # In microseconds where the tables have milliseconds.
-            rest[name].append((time.perf_counter() - arrived) / further * 1e3)
+    with quiet():
+        for order in orders(list(models), WARM_UP + rounds):
+            for name in order:
+                started = time.perf_counter()
+                chunks = models[name].stream(arms.short_prompt())
+                next(chunks)
+                arrived = time.perf_counter()
+                further = sum(1 for _ in chunks)
+                first[name].append(arrived - started)
+                # In microseconds where the tables have milliseconds.
+                rest[name].append((time.perf_counter() - arrived) / further * 1e3)
     to_first, to_each = added(first, arms.BARE), added(rest, arms.BARE)
     rows = [
         [name, percentiles(first[name])[0], to_first[name][0], percentiles(rest[name])[0], to_each[name][0]]
@@ -132,7 +135,7 @@ async def burst(calls: Calls, base: str, rounds: int) -> tuple[list[list[Any]], 
     with quiet():
         for order in orders(list(calls), rounds + 1):
             for name in order:
-                prompts = [arms.as_openai(arms.short_prompt()) for _ in range(CONCURRENT)]
+                prompts = [arms.short_prompt() for _ in range(CONCURRENT)]
                 times[name].append(await together(calls[name], prompts))
                 await asyncio.sleep(0.1)
                 gc.collect()
@@ -188,17 +191,14 @@ def goals(found: Mapping[str, Mapping[str, Sequence[float]]], grows: float, shar
             ours, theirs = plus[arms.FIXED][0], plus[arms.CHAT_ROUTER][0]
             goal = f"`Fixed` adds at most what ChatRouter adds, p50, {label}"
             rows.append((goal, f"{ours:.3f} ms against {theirs:.3f} ms", ours <= theirs))
-    long = found[f"{arms.TOKENS:,} tokens"][arms.DIFFICULTY][0]
-    rows.append((f"`Difficulty` adds less than 0.5 ms, p50, {arms.TOKENS:,} tokens", f"{long:.3f} ms", long < 0.5))
+    long = found[LONG][arms.DIFFICULTY][0]
+    rows.append((f"`Difficulty` adds less than 0.5 ms, p50, {LONG}", f"{long:.3f} ms", long < 0.5))
     rows.append(
-        ("what it adds grows at most linearly with the turns (1.1 allowed)", f"exponent {grows:.2f}", grows <= 1.1)
+        ("added p50 grows at most linearly with the turns (1.1 allowed)", f"exponent {grows:.2f}", grows <= 1.1)
     )
-    rows += [
-        (f"at least 90 % of the throughput, {label}", f"{share:.0%}", share >= 0.9) for label, share in shares.items()
-    ]
-    return table(
-        ["goal", "measured", "met"], [[goal, measured, "yes" if met else "no"] for goal, measured, met in rows]
-    )
+    for label, share in shares.items():
+        rows.append((f"at least 90 % of the throughput, {label}", f"{share:.0%}", share >= 0.9))
+    return table(["goal", "measured", "met"], [[goal, what, "yes" if met else "no"] for goal, what, met in rows])
 
 
 def about() -> str:
@@ -208,7 +208,7 @@ def about() -> str:
         f"{date.today()} · {platform.system()} {platform.machine()}, {_cpu()}, {os.cpu_count()} cores · "
         f"Python {platform.python_version()} · {versions}\n\n"
         f"Made by `{command}`. The bare model answers at once. What an arm adds to a percentile is its own percentile "
-        f"less the bare model's. An arm slower than {SLOW * 1e3:.0f} ms is called in one round of twenty.\n"
+        f"less the bare model's. Arms slower than {SLOW * 1e3:.0f} ms are called {SLOW_CALLS} times.\n"
     )
 
 

@@ -116,10 +116,14 @@ def litellm_calls() -> dict[str, Callable[[Any], Any]]:
     router = litellm.Router(model_list=[*deployments, {"model_name": "smart", "litellm_params": smart}])
     ours = RouterChatModel(candidates=[Candidate(small, params=mock), Candidate(big, params=mock)])
     return {
-        BARE_LITELLM: lambda messages: litellm.acompletion(model=small, messages=messages, **mock),
-        COMPLEXITY: lambda messages: router.acompletion(model="smart", messages=messages),
+        BARE_LITELLM: lambda messages: litellm.acompletion(model=small, messages=_as_openai(messages), **mock),
+        COMPLEXITY: lambda messages: router.acompletion(model="smart", messages=_as_openai(messages)),
         OVER_LITELLM: ours.ainvoke,
     }
+
+
+def _as_openai(messages: Sequence[BaseMessage]) -> list[dict[str, Any]]:
+    return [{"role": "user", "content": message.content} for message in messages]
 
 
 def text(words: int) -> str:
@@ -142,10 +146,6 @@ def conversation(turns: int) -> list[BaseMessage]:
     for _ in range(turns - 1):
         history += HumanMessage(text(20)), AIMessage(text(20), response_metadata=trace)
     return [*history, HumanMessage(text(20))]
-
-
-def as_openai(messages: Sequence[BaseMessage]) -> list[dict[str, Any]]:
-    return [{"role": "user", "content": message.content} for message in messages]
 
 
 def tools(count: int) -> list[type[BaseModel]]:

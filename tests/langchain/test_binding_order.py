@@ -223,6 +223,16 @@ def test_explain_counts_in_what_is_bound(wire: Wire):
     assert wire.models == []
 
 
+def test_a_binding_follows_the_router_it_was_made_on(wire: Wire):
+    router = wire.router(temperature=0.1)
+    bound, structured = router.bind_tools([weather]), router.with_structured_output(Person)
+    for heat in (0.1, 0.9):
+        router.temperature = heat
+        bound.invoke(EASY)
+        structured.invoke(EASY)
+    assert [request.body["temperature"] for request in wire.requests] == [0.1, 0.1, 0.9, 0.9]
+
+
 def test_a_binding_is_converted_once_for_each_model():
     small, big = Own(), Own()
     bound = router_over(small, big).bind_tools([weather])

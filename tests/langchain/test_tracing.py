@@ -597,10 +597,11 @@ async def test_leaving_a_stream_closes_its_connection_and_its_runs(wire: Wire):
 
 
 async def test_cancelling_a_call_closes_its_connection_and_its_run(wire: Wire):
+    await wire.router().ainvoke(EASY)  # whose import of litellm may take longer than the wait below
     wire.server.script("small", Fault("hang"))
     before, runs = wire.server.aborted, Runs()
     task = asyncio.create_task(wire.router().ainvoke(EASY, {"callbacks": [runs]}))
-    await asyncio.to_thread(wire.server.wait_until, lambda server: server.open_streams == 1)
+    assert await asyncio.to_thread(wire.server.wait_until, lambda server: server.open_streams == 1)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
