@@ -166,6 +166,9 @@ class _Live:
                     yield chunk
         except ProviderError as error:
             self._fail(error)
+        except GeneratorExit:
+            self._leave()
+            raise
 
     async def achunks(self) -> AsyncGenerator[Any, None]:
         try:
@@ -182,6 +185,9 @@ class _Live:
             self._fail(_timed_out(self._timeout))
         except ProviderError as error:
             self._fail(error)
+        except (GeneratorExit, asyncio.CancelledError):
+            self._leave()
+            raise
 
     def attempt(self) -> Attempt:
         if self._error is None and not self._seen:
@@ -198,6 +204,10 @@ class _Live:
         if self._first_token is None:
             self._first_token = time.perf_counter() - self._started
         self._seen.append(chunk)
+
+    def _leave(self) -> None:
+        if self._seen:
+            self._run.abandoned(self.attempt())
 
     def _fail(self, error: ProviderError) -> None:
         self._error = error

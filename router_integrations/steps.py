@@ -277,3 +277,8 @@ class Run:
         return self._error(
             StreamInterrupted(f"the stream of {name!r} broke after its first chunk ({attempt.error}); ask again")
         )
+
+    def abandoned(self, attempt: Attempt) -> None:
+        """Note a stream that its reader left; what came of it until then is paid for."""
+        self._attempts += (attempt,)
+        self.trace = self._trace(attempt, "the reader left before the end")

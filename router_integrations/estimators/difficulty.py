@@ -38,6 +38,8 @@ _BIAS = -1.45
 _SLOPE = 6.0
 _EVEN = math.log(0.7 / 0.3)
 _STD = 0.2
+# The price tier of a model that costs nothing, in USD per million tokens.
+_FREE = 0.1
 
 
 class Difficulty:
@@ -49,7 +51,8 @@ class Difficulty:
     Quality is ``sigmoid(6·(strength - difficulty) + logit(0.7))``: a candidate as strong as the query is hard is
     expected to reach 0.7. Difficulty is a logistic sum of features that anyone can check with `features`: length,
     reasoning, maths and code markers, constraints, script, tools, schema, turns. Strength is the candidate's own
-    `strength`, or comes from its price: 0.35 at 0.1 USD per million tokens, 0.2 more for each factor of ten.
+    `strength`, or comes from its price: 0.35 at 0.1 USD per million tokens or for nothing, 0.2 more for each factor of
+    ten.
 
     Markers are looked for in the first and last 2,000 characters of a query; length counts all of it.
 
@@ -147,7 +150,8 @@ def strength(candidate: Candidate) -> float:
         )
     # Three tokens read for one written is the usual blend.
     per_million = (3 * candidate.input_price + candidate.output_price) / 4 * 1e6
-    return min(max(0.55 + 0.2 * math.log10(max(per_million, 0.001)), 0.0), 1.0)
+    # A model that costs nothing runs on the user's own machine, so it is small, not worthless.
+    return min(max(0.55 + 0.2 * math.log10(per_million or _FREE), 0.0), 1.0)
 
 
 def _share(count: int, full: int) -> float:

@@ -204,6 +204,14 @@ def _previous(messages: Sequence[BaseMessage], kinds: Sequence[str]) -> tuple[st
     return None, 0
 
 
+def _in_tool_loop(last: BaseMessage) -> bool:
+    """Whether the model is owed the answer to its tool calls: a tool message, or Anthropic's results in a human one."""
+    blocks = last.content if isinstance(last.content, list) else ()
+    return last.type == "tool" or any(
+        isinstance(block, dict) and block.get("type") == "tool_result" for block in blocks
+    )
+
+
 def _ids(config: RunnableConfig) -> tuple[str | None, str | None]:
     """Return the conversation's and the user's id: LangGraph's `thread_id`, and `user_id`, configurable or metadata."""
     known = {**(config.get("metadata") or {}), **(config.get("configurable") or {})}

@@ -213,6 +213,9 @@ class RoutedChatModel(InvokedGenerate):
         except RouterError as error:
             yield self._failed(error, run.trace, binding)
             return
+        except GeneratorExit:
+            self._observe(run.trace)
+            raise
         self._observe(run.trace)
         yield from tail.release(run.trace)
 
@@ -229,6 +232,9 @@ class RoutedChatModel(InvokedGenerate):
         except RouterError as error:
             yield self._failed(error, run.trace, binding)
             return
+        except (GeneratorExit, asyncio.CancelledError):
+            self._observe(run.trace)
+            raise
         self._observe(run.trace)
         for chunk in tail.release(run.trace):
             yield chunk

@@ -11,7 +11,7 @@ from router_integrations.types import Attempt, Call, Estimate, Estimator, Reques
 
 
 class Best:
-    """Asks the candidate with the highest utility; of equals the cheapest.
+    """Asks the candidate with the highest utility; of equals the cheapest, then the first in the user's order.
 
     WHEN: pre-generation. WHAT: what the estimator reads (by default the query and the candidates' prices). HOW: argmax
     of `utility` over the estimator's estimates. With the default utility: the cheapest candidate that is expected to
@@ -51,10 +51,10 @@ class Best:
         budget = request.snapshot.budget
         return budget is None or estimate.cost is None or estimate.cost <= budget
 
-    def _rank(self, pair: tuple[Candidate, Estimate]) -> tuple[float, float, float, str]:
-        candidate, estimate = pair
+    def _rank(self, pair: tuple[Candidate, Estimate]) -> tuple[float, float, float]:
+        estimate = pair[1]
         cost = math.inf if estimate.cost is None else estimate.cost
-        return (self._utility(estimate), -cost, estimate.quality, candidate.name)
+        return (self._utility(estimate), -cost, estimate.quality)
 
     def _reason(self, estimate: Estimate, attempts: Sequence[Attempt]) -> str:
         after = f" after {attempts[-1].call.candidate.name!r} failed" if attempts else ""

@@ -130,7 +130,7 @@ def own(**fields: Any) -> Candidate:
         (own(input_price=1e-6, output_price=1e-6), 0.55),
         (own(input_price=1e-5, output_price=1e-5), 0.75),
         (own(input_price=0.0, output_price=4e-6), 0.55),
-        (own(input_price=0.0, output_price=0.0), 0.0),
+        (own(input_price=0.0, output_price=0.0), 0.35),
         (own(input_price=1.0, output_price=1.0), 1.0),
     ],
 )

@@ -11,7 +11,7 @@ from langchain_core.callbacks import UsageMetadataCallbackHandler
 from langchain_core.exceptions import ModelError, ModelRateLimitError
 from langchain_core.messages import AIMessage
 
-from router_integrations import Candidate, Fixed, Limits
+from router_integrations import Candidate, Fixed, Limits, Trace
 from router_integrations.errors import AllCandidatesFailed, LimitExceeded, RouterError, StreamInterrupted
 from router_integrations.langchain import RouterChatModel
 from router_integrations.testing.replies import Fault, Reply
@@ -253,3 +253,23 @@ def test_hundred_requests_under_random_faults_lose_nothing(server: ScriptedServe
     assert len(answers) == 100
     counted = sum(usage["total_tokens"] for usage in ledger.usage_metadata.values())
     assert counted == sum(answer.usage_metadata["total_tokens"] for answer in answers)
+
+
+def test_a_stream_that_is_left_early_is_paid_for_and_told(server: ScriptedServer) -> None:
+    server.script("cheap")
+    traces: list[Trace] = []
+    router = _router(server, on_trace=traces.append)
+
+    stream = router.stream("Hello")
+    next(stream)
+    stream.close()
+
+    async def leave() -> None:
+        chunks = router.astream("Hello")
+        await anext(chunks)
+        await chunks.aclose()
+
+    asyncio.run(leave())
+
+    assert [trace.reason for trace in traces] == ["the reader left before the end"] * 2
+    assert all(trace.cost > 0 and trace.attempts[0].usage.estimated for trace in traces)

@@ -67,10 +67,11 @@ def test_it_asks_the_highest_utility_of_equals_the_cheapest(
     assert choose(utility, pool=(C, B, A), **said).candidate.name == chosen
 
 
-def test_equals_in_everything_do_not_depend_on_the_order() -> None:
+def test_of_equals_in_everything_the_first_in_the_users_order_is_asked() -> None:
     said = {"a": est(0.9, 0.01), "b": est(0.9, 0.01)}
 
-    assert choose(**said).candidate is choose(pool=(B, A), **said).candidate
+    assert choose(pool=(A, B), **said).candidate is A
+    assert choose(pool=(B, A), **said).candidate is B
 
 
 @pytest.mark.parametrize(("budget", "chosen"), [(None, "a"), (1.0, "a"), (0.05, "b"), (0.001, "a")])
