@@ -1,5 +1,7 @@
 """What all tests share: the one real language model."""
 
+import inspect
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -12,3 +14,15 @@ def local_server() -> Iterator[LocalServer]:
     """SmolLM2 behind llama.cpp's server; a test that needs it fails where its weights are absent."""
     with LocalServer() as server:
         yield server
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _close_clients() -> Iterator[None]:
+    """LiteLLM keeps its HTTP clients until the interpreter ends, which then warns of their sockets."""
+    yield
+    litellm = sys.modules.get("litellm")
+    kept = list(litellm.in_memory_llm_clients_cache.cache_dict.values()) if litellm is not None else []
+    for client in kept:
+        close = getattr(client, "close", None)
+        if close is not None and not inspect.iscoroutinefunction(close):
+            close()

@@ -43,8 +43,8 @@ def main() -> None:
     options = parser.parse_args()
     text = f"""# What the default difficulty estimator knows
 
-`python tests/benchmarks/difficulty.py DATA`, on the train split of the records of arXiv 2502.09054. AUROC of "this model
-answers it right" when questions are ranked from easy to hard: 1 is perfect, 0.5 is chance.
+`python tests/benchmarks/difficulty.py DATA`, on the train split of the records of arXiv 2502.09054. AUROC of "this
+model answers it right" when questions are ranked from easy to hard: 1 is perfect, 0.5 is chance.
 
 {table(options.data)}
 
