@@ -30,6 +30,9 @@ NO_EXAMPLE = {
     "engine.astream": "needs an event loop",
     "steps.Ask": "made by Run, never by a user",
     "steps.Wait": "made by Run, never by a user",
+    "estimators.learned.Data": "made by Learned, never by a user",
+    "estimators.learned.Fitted": "made by Learned, never by a user",
+    "estimators.learned.Learned": "a base; the doctests of its subclasses run it",
     "steps.Run": "needs somebody to make its calls; the doctest of testing.table.TableHost does",
 }
 CORE = [

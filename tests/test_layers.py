@@ -15,7 +15,18 @@ FILES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.p
 # Whoever is in a layer imports from it and from those above it in this list.
 LAYERS = [
     {"_version", "errors", "model_map", "tokens", "trace", "types"},
-    {"candidates", "encoders", "engine", "estimators", "health", "limits", "records", "steps", "strategies"},
+    {
+        "candidates",
+        "encoders",
+        "engine",
+        "estimators",
+        "health",
+        "learning",
+        "limits",
+        "records",
+        "steps",
+        "strategies",
+    },
     {"calibration", "evaluation", "faults", "parameters", "providers", "store", "testing"},
     {"langchain", "llama_index"},
     {"cli", "demo"},

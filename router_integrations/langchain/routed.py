@@ -63,8 +63,12 @@ class RoutedChatModel(InvokedGenerate):
         """
         messages = self._messages(input)
         config = self._config(config)
+        manager = get_callback_manager_for_config(config)
+        if not manager.handlers:
+            # Nobody watches, so there is no run to open.
+            return cast("AIMessage", self._answer(messages, _below(config), stop=stop, options=kwargs))
         # Not `_call_with_config`, which reads signatures on every call: that takes longer than all the rest.
-        run = get_callback_manager_for_config(config).on_chain_start(
+        run = manager.on_chain_start(
             None, messages, name=config.get("run_name") or self.get_name(), run_id=config.pop("run_id", None)
         )
         try:
@@ -86,7 +90,10 @@ class RoutedChatModel(InvokedGenerate):
         """Async `invoke`."""
         messages = self._messages(input)
         config = self._config(config)
-        run = await get_async_callback_manager_for_config(config).on_chain_start(
+        manager = get_async_callback_manager_for_config(config)
+        if not manager.handlers:
+            return cast("AIMessage", await self._aanswer(messages, _below(config), stop=stop, options=kwargs))
+        run = await manager.on_chain_start(
             None, messages, name=config.get("run_name") or self.get_name(), run_id=config.pop("run_id", None)
         )
         try:
@@ -252,8 +259,9 @@ class RoutedChatModel(InvokedGenerate):
             self.on_trace(trace)
 
 
-def _below(config: RunnableConfig, run: Any) -> RunnableConfig:
-    """Return the config for the calls below `run`."""
-    child: Any = {**config, "callbacks": run.get_child()}
+def _below(config: RunnableConfig, run: Any = None) -> RunnableConfig:
+    """Return the config for the calls below `run`, or for those that no run is above."""
+    child: Any = {**config} if run is None else {**config, "callbacks": run.get_child()}
     child.pop("run_name", None)
+    child.pop("run_id", None)
     return cast("RunnableConfig", child)

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import math
 import random
 import statistics
 import time
@@ -78,9 +79,17 @@ async def _aclock(call: Callable[[Any], Any], given: Any) -> float:
     started = time.perf_counter()
     await call(given)
     took = time.perf_counter() - started
-    # What a call leaves to the loop, such as LiteLLM's logging, is not the next one's.
-    await asyncio.sleep(0.001)
+    await idle(0.002)
     return took
+
+
+async def idle(pause: float) -> None:
+    """Wait until what calls left to the loop, such as LiteLLM's logging, is done; it is not the next call's."""
+    busy = math.inf
+    while busy > pause / 4:
+        before = time.process_time()
+        await asyncio.sleep(pause)
+        busy = time.process_time() - before
 
 
 def percentiles(seconds: Sequence[float]) -> list[float]:

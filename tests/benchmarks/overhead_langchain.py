@@ -1,22 +1,28 @@
 """What `overhead.py` measures in LangChain: a model that answers at once, and routers over two of it."""
 
 import asyncio
+import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from langchain_core.language_models import BaseChatModel
+from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.runnables import Runnable
 from measuring import RANDOM
 from pydantic import BaseModel, Field, create_model
 
 from router_integrations import Candidate, Fixed
 from router_integrations.langchain import RouterChatModel
+from router_integrations.langchain.litellm_model import LiteLLMChatModel
+
+# LiteLLM, which two of the arms import when they are made, would fetch it.
+os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
 
 BARE, FALLBACKS, CHAT_ROUTER, CASCADEFLOW = "bare model", "with_fallbacks", "ChatRouter", "cascadeflow"
 FIXED, DIFFICULTY = "RouterChatModel, Fixed", "RouterChatModel, Difficulty"
 BARE_LITELLM, COMPLEXITY = "litellm.acompletion", "LiteLLM complexity router"
-OVER_LITELLM = "RouterChatModel, Difficulty, over LiteLLM ids"
+LITELLM_MODEL, OVER_LITELLM = "LiteLLMChatModel, no router", "RouterChatModel, Difficulty, over LiteLLM ids"
 CHUNKS, TOKENS = 200, 2000
 # Each is one token.
 WORDS = [
@@ -53,7 +59,7 @@ class Fake(BaseChatModel):
             position: Any = "last" if index == CHUNKS - 1 else None
             yield ChatGenerationChunk(message=AIMessageChunk(content=" word", chunk_position=position))
 
-    def bind_tools(self, tools: Sequence[Any], **kwargs: Any) -> Any:
+    def bind_tools(self, tools: Sequence[Any], **kwargs: Any) -> Runnable[LanguageModelInput, AIMessage]:
         return self.bind(tools=[tool.model_json_schema() for tool in tools], **kwargs)
 
 
@@ -114,11 +120,12 @@ def litellm_calls() -> dict[str, Callable[[Any], Any]]:
     }
     deployments = [{"model_name": name, "litellm_params": {"model": name, **mock}} for name in (small, big)]
     router = litellm.Router(model_list=[*deployments, {"model_name": "smart", "litellm_params": smart}])
-    ours = RouterChatModel(candidates=[Candidate(small, params=mock), Candidate(big, params=mock)])
+    pool = [Candidate(small, params=mock), Candidate(big, params=mock)]
     return {
         BARE_LITELLM: lambda messages: litellm.acompletion(model=small, messages=_as_openai(messages), **mock),
         COMPLEXITY: lambda messages: router.acompletion(model="smart", messages=_as_openai(messages)),
-        OVER_LITELLM: ours.ainvoke,
+        LITELLM_MODEL: LiteLLMChatModel(candidate=pool[0]).ainvoke,
+        OVER_LITELLM: RouterChatModel(candidates=pool).ainvoke,
     }
 
 
