@@ -11,6 +11,7 @@
     ├── Abstained                the strategy chose to give no answer
     ├── AllCandidatesFailed      every candidate that was asked failed
     ├── StreamInterrupted        a stream broke after its first chunk
+    ├── StorageError             a router cannot be saved, or a folder not loaded; its `problem` says why
     └── ProviderError            one call failed; its `family` says how
 
 The demo adds `WeightsError` and `LocalServerError`, in `router_integrations.demo`.
@@ -38,6 +39,8 @@ Family = Literal[
     "schema",
 ]
 FAMILIES: tuple[Family, ...] = get_args(Family)
+
+Problem = Literal["missing", "foreign", "newer", "truncated", "tampered", "incomplete", "unsupported", "occupied"]
 
 _RETRYABLE = frozenset({"timeout", "connection", "rate_limit", "server", "malformed"})
 # A wrong key or a model that does not exist will not mend itself between two requests.
@@ -80,6 +83,24 @@ class AllCandidatesFailed(RouterError):
 
 class StreamInterrupted(RouterError):
     """A stream broke after its first chunk; what was shown is not repeated by another candidate."""
+
+
+class StorageError(RouterError):
+    """A router cannot be saved, or a folder cannot be loaded; nothing was changed.
+
+    Args:
+        message: What is wrong, and what to do.
+        problem: The folder is ``"missing"``; ``"foreign"``: not one of ours; ``"newer"``: saved by a later version;
+            ``"truncated"``: cut short; ``"tampered"``: changed since; ``"incomplete"``: an own model or encoder must be
+            passed; ``"unsupported"``: no folder can hold this; ``"occupied"``: something else is there.
+
+    >>> StorageError("no such folder", problem="missing").problem
+    'missing'
+    """
+
+    def __init__(self, message: str, *, problem: Problem) -> None:
+        super().__init__(message)
+        self.problem: Problem = problem
 
 
 class ProviderError(RouterError):

@@ -14,7 +14,7 @@ ROOT = Path(router_integrations.__file__).parent
 FILES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")
 # Whoever is in a layer imports from it and from those above it in this list.
 LAYERS = [
-    {"_version", "errors", "model_map", "tokens", "trace", "types"},
+    {"_version", "errors", "model_map", "redact", "tokens", "trace", "types"},
     {
         "candidates",
         "encoders",
@@ -24,10 +24,13 @@ LAYERS = [
         "learning",
         "limits",
         "records",
+        "records_formats",
+        "records_sources",
+        "records_values",
         "steps",
         "strategies",
     },
-    {"calibration", "evaluation", "faults", "parameters", "providers", "store", "testing"},
+    {"calibration", "evaluation", "faults", "parameters", "providers", "storage", "store", "testing"},
     {"langchain", "llama_index"},
     {"cli", "demo"},
 ]

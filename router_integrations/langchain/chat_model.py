@@ -1,8 +1,9 @@
 """`RouterChatModel`: a LangChain chat model that answers each query with the cheapest candidate that will do."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from os import PathLike
+from typing import Any, Self
 
 from langchain_core.language_models import LanguageModelInput, ModelProfile
 from langchain_core.language_models.base import LangSmithParams
@@ -12,7 +13,8 @@ from pydantic import ConfigDict, Field, SecretStr, ValidationError, field_valida
 
 from router_integrations._version import __version__
 from router_integrations.candidates import Candidate, as_candidates
-from router_integrations.errors import ConfigurationError
+from router_integrations.encoders import Encoder
+from router_integrations.errors import ConfigurationError, StorageError
 from router_integrations.health import Health
 from router_integrations.langchain.binding import ToolBinding
 from router_integrations.langchain.convert import to_openai
@@ -23,10 +25,14 @@ from router_integrations.langchain.serialize import router_json
 from router_integrations.langchain.session import Pool, Settings, job_of, open_session
 from router_integrations.langchain.structured import Bindable
 from router_integrations.limits import Limits
+from router_integrations.storage import SavedRouter, load_router, save_router
 from router_integrations.strategies import Best
 from router_integrations.tokens import token_ids
 from router_integrations.trace import Trace
 from router_integrations.types import Strategy
+
+# The options that a folder holds beside candidates and strategy; the others are secrets or objects of the user's.
+_SAVED = ("limits", "context_turns", "temperature", "max_tokens", "timeout", "max_retries", "stop", "streaming")
 
 
 class RouterChatModel(Bindable, RoutedChatModel):  # type: ignore[misc]  # LangChain's binding is private
@@ -157,6 +163,50 @@ class RouterChatModel(Bindable, RoutedChatModel):  # type: ignore[misc]  # LangC
         """
         job = job_of(self._messages(input), None, kwargs)
         return open_session(self._pool, self._settings, job, config or {})[0].plan()
+
+    def save(self, folder: str | PathLike[str]) -> None:
+        """Save candidates, strategy and what it learnt, limits and call settings to `folder`; see `load`.
+
+        Secrets, own chat models, `health`, callbacks and the like stay out. A folder that was saved before is replaced
+        as a whole; any other is left alone.
+
+        Args:
+            folder: Where to.
+
+        Raises:
+            StorageError: There is something else at `folder`, or the strategy is not ours.
+        """
+        settings = {name: getattr(self, name) for name in _SAVED if name in self.model_fields_set}
+        save_router(folder, SavedRouter(candidates=self.candidates, strategy=self.strategy, settings=settings))
+
+    @classmethod
+    def load(
+        cls,
+        folder: str | PathLike[str],
+        *,
+        models: Mapping[str, Any] | None = None,
+        encoder: Encoder | None = None,
+        **options: Any,
+    ) -> Self:
+        """Return the router that was saved in `folder`; it decides as it did. Keys are read from the environment.
+
+        Loading runs no code of the folder's, but the folder says where queries go: a candidate's ``api_base`` is in it.
+
+        Args:
+            folder: Where from.
+            models: The own chat models, by the name of their candidate.
+            encoder: The own encoder, if the strategy learnt with one.
+            **options: Options of the constructor, which win over what was saved.
+
+        Raises:
+            StorageError: The folder is missing, foreign, newer, truncated or tampered with, or an own model or the own
+                encoder is not passed.
+            ConfigurationError: An option is wrong.
+        """
+        saved = load_router(folder, models=models, encoder=encoder)
+        if strange := sorted(set(saved.settings) - set(_SAVED)):
+            raise StorageError(f"the folder sets {strange}, which no folder may set", problem="tampered")
+        return cls(**{"candidates": saved.candidates, "strategy": saved.strategy, **saved.settings, **options})
 
     def get_token_ids(self, text: str) -> list[int]:
         """Return the tokens of `text` as the first candidate reads them, or about so; offline."""

@@ -31,10 +31,10 @@ from router_integrations.langchain.output_schema import (
     tool_name,
     with_parser,
 )
-from router_integrations.langchain.redact import redact, reveal
 from router_integrations.langchain.replies import Prompt, bare_model, chat_result
 from router_integrations.model_map import lookup
 from router_integrations.model_map import providers as known_providers
+from router_integrations.redact import redact, reveal
 from router_integrations.tokens import token_ids
 
 # LangChain's profile: our candidate.

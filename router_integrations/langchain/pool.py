@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, cast
 
 from langchain_core.language_models import BaseChatModel, ModelProfile
@@ -14,9 +15,9 @@ from router_integrations.candidates import Candidate
 from router_integrations.errors import ConfigurationError
 from router_integrations.langchain.history import Target
 from router_integrations.langchain.litellm_model import LiteLLMChatModel
-from router_integrations.langchain.redact import redact
 from router_integrations.langchain.session import Pool
 from router_integrations.model_map import lookup
+from router_integrations.redact import redact
 
 if TYPE_CHECKING:
     from router_integrations.langchain.chat_model import RouterChatModel
@@ -167,7 +168,16 @@ def _identify_candidate(candidate: Candidate) -> dict[str, Any]:
 
 def _identify_object(thing: Any) -> Any:
     """Return a strategy or an estimator as its class and its options; the default repr would name an address."""
+    if isinstance(thing, Mapping):
+        return {name: _identify_object(value) for name, value in thing.items()}
+    if hasattr(thing, "tobytes"):
+        # The repr of an array leaves out most of it.
+        return blake2b(thing.tobytes(), digest_size=8).hexdigest()
     if "object at 0x" not in (text := repr(thing)):
         return text
-    options = {name: _identify_object(value) for name, value in vars(thing).items() if not name.startswith("_")}
+    if dataclasses.is_dataclass(thing):
+        own = {field.name: getattr(thing, field.name) for field in dataclasses.fields(thing)}
+    else:
+        own = getattr(thing, "__dict__", {})
+    options = {name: _identify_object(value) for name, value in own.items() if not name.startswith("_")}
     return {type(thing).__name__: options}

@@ -6,7 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from router_integrations.candidates import Candidate
-from router_integrations.langchain.redact import is_secret
+from router_integrations.redact import is_secret
 from router_integrations.strategies import Best
 
 if TYPE_CHECKING:

@@ -50,7 +50,7 @@ class _Contract:
 
     def test_no_test_is_waived_in_silence(self) -> None:
         """A suite with a test taken out proves nothing."""
-        for suite in (cls for cls in type(self).__mro__ if cls.__module__ == __name__):
+        for suite in (cls for cls in type(self).__mro__ if cls.__module__.startswith("router_integrations.testing.")):
             for name in (name for name in vars(suite) if name.startswith("test_")):
                 mine = getattr(type(self), name)
                 marks = getattr(mine, "pytestmark", [])

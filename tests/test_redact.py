@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from router_integrations.langchain.redact import is_secret, redact, reveal
+from router_integrations.redact import is_secret, redact, reveal
 
 SECRET = "hunter2-hunter2"
 

@@ -1,0 +1,112 @@
+"""What `Best` chooses for many queries at once: its own rule on arrays, for an estimator that predicts in bulk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from router_integrations.candidates import Candidate
+from router_integrations.estimators.learned import Fitted, Learned
+from router_integrations.strategies import Best
+from router_integrations.types import Request, Strategy, Utility
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+# Queries that one task of a fan-out takes, and that one prediction encodes at once.
+CHUNK = 256
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Forecast:
+    """What an estimator expects, queries by candidates; NaN is unknown.
+
+    Args:
+        allowed: Whether the query may be offered to the candidate.
+        quality: Expected quality.
+        std: Its standard deviation.
+        cost: Expected USD.
+        latency: Expected seconds.
+    """
+
+    allowed: NDArray[np.bool_]
+    quality: Floats
+    std: Floats
+    cost: Floats
+    latency: Floats
+
+
+def in_bulk(strategy: Strategy) -> tuple[Learned, Fitted, Utility] | None:
+    """Return a `Best`'s estimator, what it learnt and the utility, if it predicts in bulk what it estimates singly.
+
+    >>> in_bulk(Best()) is None
+    True
+    """
+    if type(strategy) is not Best or not isinstance(strategy.estimator, Learned):
+        return None
+    estimator = strategy.estimator
+    own = type(estimator).estimate is not Learned.estimate
+    return None if own or estimator.fitted_ is None else (estimator, estimator.fitted_, strategy.utility or Utility())
+
+
+def forecast(
+    estimator: Learned, fitted: Fitted, requests: Sequence[Request], candidates: Sequence[Candidate]
+) -> Forecast:
+    """Return what `estimator` expects of each candidate on each request."""
+    from joblib import Parallel, delayed  # type: ignore[import-untyped]
+
+    texts = [request.text for request in requests]
+    parts = Parallel()(
+        delayed(estimator.predict)(texts[start : start + CHUNK], candidates) for start in range(0, len(texts), CHUNK)
+    )
+    allowed = [{candidate.name for candidate in request.candidates} for request in requests]
+    return Forecast(
+        allowed=np.array([[candidate.name in names for candidate in candidates] for names in allowed]),
+        quality=np.concatenate([quality for quality, _ in parts]).astype(float),
+        std=np.concatenate([std for _, std in parts]).astype(float),
+        cost=_costs(estimator, fitted, requests, candidates),
+        latency=np.tile([_number(candidate.latency) for candidate in candidates], (len(texts), 1)),
+    )
+
+
+def choose(utility: Utility, expected: Forecast) -> NDArray[np.intp]:
+    """Return the position of the candidate that `Best` asks, for each query.
+
+    >>> import numpy as np
+    >>> one = np.array([[0.9, 0.8]])
+    >>> expected = Forecast(allowed=one > 0, quality=one, std=0 * one, cost=np.array([[2.0, 1.0]]), latency=0 * one)
+    >>> choose(Utility(enough=0.7), expected).tolist(), choose(Utility(enough=1), expected).tolist()
+    ([1], [0])
+    """
+    worth = np.minimum(expected.quality + utility.optimism * expected.std, utility.enough)
+    for weight, amount in ((utility.per_usd, expected.cost), (utility.per_second, expected.latency)):
+        if weight:
+            worth = worth - np.where(np.isnan(amount), np.inf, weight * amount)
+    cost = np.where(np.isnan(expected.cost), np.inf, expected.cost)
+    left = expected.allowed
+    for key in (worth, -cost, expected.quality):
+        best = np.where(left, key, -np.inf).max(axis=1, keepdims=True)
+        left = left & (key == best)
+    chosen: NDArray[np.intp] = left.argmax(axis=1)
+    return chosen
+
+
+def _costs(estimator: Learned, fitted: Fitted, requests: Sequence[Request], candidates: Sequence[Candidate]) -> Floats:
+    """Expected costs, which depend on no more of these requests than their length."""
+    sizes, where = np.unique([request.input_tokens for request in requests], return_inverse=True)
+    tokens = [estimator._output_tokens(fitted, candidate) for candidate in candidates]
+    sized = [Request(text="", input_tokens=int(size)) for size in sizes]
+    costs = [
+        [_number(candidate.expected_cost(request, size)) for candidate, size in zip(candidates, tokens, strict=True)]
+        for request in sized
+    ]
+    return np.array(costs, dtype=float)[where]
+
+
+def _number(value: float | None) -> float:
+    return np.nan if value is None else value

@@ -1,0 +1,270 @@
+"""Replays strategies over recorded outcomes: the engine that answers live requests, without its calls."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from router_integrations import engine
+from router_integrations.candidates import Candidate, as_candidates, eligible
+from router_integrations.errors import Abstained, AllCandidatesFailed, ConfigurationError, LimitExceeded
+from router_integrations.evaluation.bulk import CHUNK, Forecast, choose, forecast, in_bulk
+from router_integrations.learning import Table
+from router_integrations.limits import Limits
+from router_integrations.steps import Run
+from router_integrations.testing.table import Outcome, TableHost
+from router_integrations.tokens import estimate_tokens
+from router_integrations.types import Request, Strategy, Usage, Utility
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+    Rows = Sequence[Mapping[str, Outcome | Sequence[Outcome]]]
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Replay:
+    """What a strategy did with each query of a table.
+
+    Args:
+        names: The candidates.
+        chosen: Position in `names` of the candidate that answered; -1 where none did.
+        quality: Grade of the answer; 0 where there is none.
+        cost: USD of all attempts; NaN where unknown.
+        attempts: Calls made.
+    """
+
+    names: tuple[str, ...]
+    chosen: NDArray[np.intp]
+    quality: Floats
+    cost: Floats
+    attempts: NDArray[np.intp]
+
+    @property
+    def mean_quality(self) -> float:
+        """Mean grade of the answers."""
+        return float(self.quality.mean())
+
+    @property
+    def mean_cost(self) -> float:
+        """Mean USD a query; NaN when the cost of one is unknown."""
+        return float(self.cost.mean())
+
+    def share(self, name: str) -> float:
+        """Share of the queries that the candidate called `name` answered."""
+        return float((self.chosen == self.names.index(name)).mean())
+
+
+def replay(
+    strategy: Strategy,
+    table: Table,
+    candidates: Sequence[Candidate | str],
+    *,
+    outcomes: Rows | None = None,
+    limits: Limits | None = None,
+) -> Replay:
+    """Return what `strategy` would have done with the queries of `table`.
+
+    A query is offered those of the candidates that can take it and have a grade there. `Best` over an estimator that
+    has learnt is predicted in bulk; any other strategy goes through the engine query by query, in parallel under
+    ``joblib.parallel_config``.
+
+    Args:
+        strategy: Decides.
+        table: Queries with the grades and the costs of the candidates. A cost that is missing is the candidate's price
+            for the tokens of the answer where these are known.
+        candidates: Those that may be asked, in the user's order; each has a column in `table`.
+        outcomes: For each query, the replies by candidate name, for strategies that read them.
+        limits: How far one query may go.
+
+    Raises:
+        ConfigurationError: The table lacks a candidate, or nobody's grade of a query.
+        RouterError: The strategy returned nonsense.
+
+    >>> from router_integrations import Fixed
+    >>> from router_integrations.learning import Record
+    >>> table = Table.of([Record(text="2 + 2?", candidate="small", quality=1.0, cost=0.01),
+    ...                   Record(text="2 ^ 70?", candidate="small", quality=0.0, cost=0.03)])
+    >>> done = replay(Fixed(), table, [Candidate("small", model=object())])
+    >>> done.mean_quality, done.mean_cost, done.share("small")
+    (0.5, 0.02, 1.0)
+    """
+    return replay_each([strategy], table, candidates, outcomes=outcomes, limits=limits)[0]
+
+
+def replay_each(
+    strategies: Sequence[Strategy],
+    table: Table,
+    candidates: Sequence[Candidate | str],
+    *,
+    outcomes: Rows | None = None,
+    limits: Limits | None = None,
+) -> list[Replay]:
+    """Return one replay a strategy; those that share an estimator share its predictions. Arguments as for `replay`.
+
+    >>> from router_integrations.learning import Record
+    >>> replay_each([], Table.of([Record(text="hi", candidate="m", quality=1.0)]), [Candidate("m", model=object())])
+    []
+    """
+    bench = _bench(table, as_candidates(candidates), outcomes, limits or Limits())
+    forecasts: dict[int, Forecast] = {}
+    done = []
+    for strategy in strategies:
+        known = in_bulk(strategy) if outcomes is None and limits is None else None
+        if known is None:
+            done.append(_through_engine(strategy, bench))
+            continue
+        estimator, fitted, utility = known
+        if id(estimator) not in forecasts:
+            forecasts[id(estimator)] = forecast(estimator, fitted, bench.requests, bench.candidates)
+        done.append(_at_once(utility, forecasts[id(estimator)], bench))
+    return done
+
+
+def subset(table: Table, *, rows: Sequence[int] | None = None, names: Sequence[str] | None = None) -> Table:
+    """Return some queries and candidates of a table, in the order given; all of them by default.
+
+    Raises:
+        ConfigurationError: The table does not know a name.
+
+    >>> from router_integrations.learning import Record
+    >>> table = Table.of(Record(text=text, candidate="m", quality=1.0) for text in "abc")
+    >>> subset(table, rows=[2, 0]).texts
+    ('c', 'a')
+    """
+    names = table.names if names is None else tuple(names)
+    if unknown := [name for name in names if name not in table.names]:
+        raise ConfigurationError(f"the table knows nothing of {unknown}; it has {list(table.names)}")
+    chosen = range(len(table.texts)) if rows is None else [int(row) for row in rows]
+    at = np.ix_(np.array(chosen, dtype=int), np.array([table.names.index(name) for name in names], dtype=int))
+    return Table(
+        texts=tuple(table.texts[row] for row in chosen),
+        names=names,
+        quality=table.quality[at],
+        cost=table.cost[at],
+        output_tokens=table.output_tokens[at],
+        domains=tuple(table.domains[row] for row in chosen),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Bench:
+    """A table made ready: one request a query, with what each candidate would reply to it and cost."""
+
+    candidates: tuple[Candidate, ...]
+    requests: tuple[Request, ...]
+    table: Table
+    cost: Floats
+    outcomes: Rows | None
+    limits: Limits
+
+    def part(self, start: int) -> _Bench:
+        rows = range(start, min(start + CHUNK, len(self.requests)))
+        return replace(
+            self,
+            requests=self.requests[start : rows.stop],
+            table=subset(self.table, rows=rows),
+            cost=self.cost[start : rows.stop],
+            outcomes=None if self.outcomes is None else self.outcomes[start : rows.stop],
+        )
+
+    def host(self, row: int) -> TableHost:
+        given = {} if self.outcomes is None else self.outcomes[row]
+        replies = {}
+        for column, candidate in enumerate(self.candidates):
+            reply = given.get(candidate.name, Outcome())
+            each = (reply,) if isinstance(reply, Outcome) else reply
+            replies[candidate.name] = [_priced(one, self.cost[row, column]) for one in each]
+        return TableHost(replies)
+
+
+def _priced(outcome: Outcome, cost: float) -> Outcome:
+    """The outcome with the cost of the table, unless it tells its own or there is nothing to pay."""
+    told = outcome.cost is not None or outcome.usage is not None or outcome.error is not None
+    return outcome if told or np.isnan(cost) else replace(outcome, cost=float(cost))
+
+
+def _bench(table: Table, candidates: tuple[Candidate, ...], outcomes: Rows | None, limits: Limits) -> _Bench:
+    table = subset(table, names=[candidate.name for candidate in candidates])
+    if outcomes is not None and len(outcomes) != len(table.texts):
+        raise ConfigurationError(f"there are {len(outcomes)} rows of outcomes for {len(table.texts)} queries")
+    requests = tuple(_request(table, row, candidates) for row in range(len(table.texts)))
+    return _Bench(
+        candidates=candidates,
+        requests=requests,
+        table=table,
+        cost=_paid(table, candidates, requests),
+        outcomes=outcomes,
+        limits=limits,
+    )
+
+
+def _request(table: Table, row: int, candidates: Sequence[Candidate]) -> Request:
+    text = table.texts[row]
+    request = Request(text=text, input_tokens=estimate_tokens(text))
+    graded = [c for c, grade in zip(candidates, table.quality[row], strict=True) if not np.isnan(grade)]
+    if not graded:
+        raise ConfigurationError(f"no candidate has a grade on query {row} ({text[:40]!r}); leave the query out")
+    return replace(request, candidates=eligible(graded, request)[0])
+
+
+def _paid(table: Table, candidates: Sequence[Candidate], requests: Sequence[Request]) -> Floats:
+    """The costs of the table, filled up from the candidates' prices."""
+    cost = table.cost.copy()
+    for row, column in np.argwhere(np.isnan(cost) & ~np.isnan(table.output_tokens)):
+        tokens = round(table.output_tokens[row, column])
+        usage = Usage(input_tokens=requests[row].input_tokens, output_tokens=tokens, estimated=True)
+        price = candidates[column].cost(usage)
+        cost[row, column] = np.nan if price is None else price
+    return cost
+
+
+def _through_engine(strategy: Strategy, bench: _Bench) -> Replay:
+    from joblib import Parallel, delayed  # type: ignore[import-untyped]
+
+    starts = range(0, len(bench.requests), CHUNK)
+    parts = Parallel()(delayed(_run_part)(strategy, bench.part(start)) for start in starts)
+    rows = [row for part in parts for row in part]
+    chosen = np.array([row[0] for row in rows], dtype=np.intp)
+    return Replay(
+        names=bench.table.names,
+        chosen=chosen,
+        quality=_grades(bench, chosen),
+        cost=np.array([row[1] for row in rows], dtype=float),
+        attempts=np.array([row[2] for row in rows], dtype=np.intp),
+    )
+
+
+def _at_once(utility: Utility, expected: Forecast, bench: _Bench) -> Replay:
+    chosen = choose(utility, expected)
+    return Replay(
+        names=bench.table.names,
+        chosen=chosen,
+        quality=_grades(bench, chosen),
+        cost=bench.cost[np.arange(len(chosen)), chosen],
+        attempts=np.ones_like(chosen),
+    )
+
+
+def _run_part(strategy: Strategy, bench: _Bench) -> list[tuple[int, float, int]]:
+    return [_run_one(strategy, bench, row) for row in range(len(bench.requests))]
+
+
+def _run_one(strategy: Strategy, bench: _Bench, row: int) -> tuple[int, float, int]:
+    """Return the position of the candidate that answered, the USD paid and the calls made."""
+    run = Run(strategy=strategy, request=bench.requests[row], limits=bench.limits)
+    try:
+        trace = engine.run(run, bench.host(row))
+    except (Abstained, AllCandidatesFailed, LimitExceeded):
+        trace = run.trace
+    name = trace.answer.call.candidate.name if trace.answer else None
+    chosen = -1 if name is None else bench.table.names.index(name)
+    return chosen, np.nan if trace.cost is None else trace.cost, len(trace.attempts)
+
+
+def _grades(bench: _Bench, chosen: NDArray[np.intp]) -> Floats:
+    return np.where(chosen < 0, 0.0, bench.table.quality[np.arange(len(chosen)), chosen])
