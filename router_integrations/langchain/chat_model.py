@@ -19,7 +19,8 @@ from router_integrations.health import Health
 from router_integrations.langchain.binding import ToolBinding
 from router_integrations.langchain.convert import to_openai
 from router_integrations.langchain.counting import count_request
-from router_integrations.langchain.pool import build_pool, explain_options, identify, intersection, own_model
+from router_integrations.langchain.pool import build_pool, explain_options, identify, own_model
+from router_integrations.langchain.profile import intersection
 from router_integrations.langchain.routed import RoutedChatModel
 from router_integrations.langchain.serialize import router_json
 from router_integrations.langchain.session import Pool, Settings, job_of, open_session

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 # What the role and the separators of one message take; OpenAI's figure, and about right elsewhere.
-_MESSAGE_OVERHEAD = 4
+MESSAGE_OVERHEAD = 4
 # About what an image takes; other media vary more than any constant could tell.
 _MEDIA_TOKENS = 800
 
@@ -25,7 +25,7 @@ def count_request(
     >>> count_request([{"role": "user", "content": "hi there"}], None, lambda text: len(text.split()))
     6
     """
-    total = sum(_MESSAGE_OVERHEAD + _count_message(message, count) for message in messages)
+    total = sum(MESSAGE_OVERHEAD + _count_message(message, count) for message in messages)
     return total + (count(json.dumps(tools, ensure_ascii=False, default=str)) if tools else 0)
 
 

@@ -12,10 +12,10 @@ from langchain_core.runnables import RunnableConfig
 
 from router_integrations.candidates import Candidate
 from router_integrations.langchain.binding import Binding, SchemaBinding, ToolBinding
+from router_integrations.langchain.counting import MESSAGE_OVERHEAD
 from router_integrations.tokens import byte_length, count_tokens, estimate_tokens
 from router_integrations.types import Capability, Modality, Request, Snapshot
 
-_MESSAGE_OVERHEAD = 4
 # What an image or a minute of audio about costs; providers differ by more than this is off.
 _BLOCK_TOKENS: dict[Modality, int] = {"image": 800, "audio": 1000, "pdf": 3000, "video": 5000}
 _BLOCK_MODALITY: dict[str, Modality] = {
@@ -69,7 +69,7 @@ def describe(job: Job, config: RunnableConfig, *, context_turns: int, candidates
     tools = _tools(job)
     texts = [_text(message, kind) for message, kind in zip(messages, kinds, strict=True)]
     sizes = [byte_length(text) for text in texts]
-    overhead = extra + _MESSAGE_OVERHEAD * len(messages) + _tool_tokens(job, tools)
+    overhead = extra + MESSAGE_OVERHEAD * len(messages) + _tool_tokens(job, tools)
     counted = _count(texts, sizes, overhead, candidates)
     previous, end = _previous(messages, kinds)
     ids = _ids(config)
@@ -87,7 +87,7 @@ def describe(job: Job, config: RunnableConfig, *, context_turns: int, candidates
         schema=_schema(job),
         conversation_id=ids[0],
         user_id=ids[1],
-        snapshot=Snapshot(previous=previous, locked=previous if kinds[-1] == "tool" else None),
+        snapshot=Snapshot(previous=previous, locked=previous if _in_tool_loop(messages[-1]) else None),
         native=messages,
     )
 

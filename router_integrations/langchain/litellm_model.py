@@ -31,26 +31,12 @@ from router_integrations.langchain.output_schema import (
     tool_name,
     with_parser,
 )
+from router_integrations.langchain.profile import intersection
 from router_integrations.langchain.replies import Prompt, bare_model, chat_result
 from router_integrations.model_map import lookup
 from router_integrations.model_map import providers as known_providers
 from router_integrations.redact import redact, reveal
 from router_integrations.tokens import token_ids
-
-# LangChain's profile: our candidate.
-_PROFILE = {
-    "max_input_tokens": "context_window",
-    "max_output_tokens": "max_output",
-    "image_inputs": "vision",
-    "image_url_inputs": "vision",
-    "audio_inputs": "audio",
-    "pdf_inputs": "pdf",
-    "video_inputs": "video",
-    "reasoning_output": "reasoning",
-    "tool_calling": "tools",
-    "tool_choice": "tool_choice",
-    "structured_output": "schema",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +100,10 @@ class LiteLLMChatModel(BaseChatModel):
         }
 
     def _resolve_model_profile(self) -> ModelProfile | None:
-        known = {name: getattr(self.candidate, field) for name, field in _PROFILE.items()}
-        profile: Any = {"text_inputs": True, **{name: value for name, value in known.items() if value is not None}}
+        known: Any = intersection([self.candidate])
+        if "image_inputs" in known:
+            known["image_url_inputs"] = known["image_inputs"]
+        profile: Any = {"text_inputs": True, **known}
         return profile  # type: ignore[no-any-return]
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from difflib import get_close_matches
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-from langchain_core.language_models import BaseChatModel, ModelProfile
+from langchain_core.language_models import BaseChatModel
 from pydantic import BaseModel, ValidationError
 
 from router_integrations.candidates import Candidate
 from router_integrations.errors import ConfigurationError
 from router_integrations.langchain.history import Target
 from router_integrations.langchain.litellm_model import LiteLLMChatModel
+from router_integrations.langchain.profile import PROFILE
 from router_integrations.langchain.session import Pool
 from router_integrations.model_map import lookup
 from router_integrations.redact import redact
@@ -22,21 +23,7 @@ from router_integrations.redact import redact
 if TYPE_CHECKING:
     from router_integrations.langchain.chat_model import RouterChatModel
 
-# Our capability or limit: LangChain's word for it in a model profile.
-_PROFILE = {
-    "context_window": "max_input_tokens",
-    "max_output": "max_output_tokens",
-    "tools": "tool_calling",
-    "tool_choice": "tool_choice",
-    "schema": "structured_output",
-    "vision": "image_inputs",
-    "audio": "audio_inputs",
-    "pdf": "pdf_inputs",
-    "video": "video_inputs",
-    "reasoning": "reasoning_output",
-}
 _PRICES = ("input_price", "output_price", "cache_read_price", "cache_write_price")
-_LIMITS = ("context_window", "max_output")
 
 
 def own_model(candidate: Candidate) -> Candidate:
@@ -55,13 +42,11 @@ def own_model(candidate: Candidate) -> Candidate:
         )
     entry = _entry(model)
     profile: Mapping[str, Any] = model.profile or {}
-    known = {name: profile.get(word) for name, word in _PROFILE.items()}
+    known = {name: profile.get(word) for name, word in PROFILE.items()}
     if known["tools"] is None:
         # The base class's method only raises.
         known["tools"] = type(model).bind_tools is not BaseChatModel.bind_tools
-    known |= (
-        {name: getattr(entry, name) for name in ("input_price", "output_price", "cache_read_price")} if entry else {}
-    )
+    known |= {name: getattr(entry, name) for name in _PRICES} if entry else {}
     filled = {name: value for name, value in known.items() if value is not None and getattr(candidate, name) is None}
     return dataclasses.replace(candidate, **filled) if filled else candidate
 
@@ -121,17 +106,6 @@ def _litellm_model(candidate: Candidate, router: RouterChatModel) -> LiteLLMChat
         verbose=router.verbose,
         **given,
     )
-
-
-def intersection(candidates: Sequence[Candidate]) -> ModelProfile:
-    """Return the profile that holds whichever candidate answers: the smallest limits, what all of them can do."""
-    profile: dict[str, Any] = {}
-    for name, word in _PROFILE.items():
-        values = [getattr(candidate, name) for candidate in candidates]
-        if any(value is None for value in values):
-            continue
-        profile[word] = min(values) if name in _LIMITS else all(values)
-    return cast("ModelProfile", profile)
 
 
 def explain_options(cls: type[BaseModel], error: ValidationError) -> str:

@@ -416,3 +416,14 @@ def test_an_own_model_in_an_agent_gets_its_tools_and_counts_once():
         assert_answered(agent.invoke({"messages": ASK})["messages"])
     assert seen.usage_metadata["own-small"]["total_tokens"] == 2 * USAGE["total_tokens"]
     assert len(small.bound) == 2
+
+
+def test_tool_results_in_anthropics_form_keep_the_loop_with_its_model(wire: Wire):
+    asked = {"name": "look", "args": {}, "id": "call_1"}
+    trace = {"router": {"candidate": "big", "model": "big"}}
+    result = {"type": "tool_result", "tool_use_id": "call_1", "content": "sunny"}
+    begun = AIMessage("", tool_calls=[asked], response_metadata=trace)
+
+    held = wire.router().explain([HumanMessage("Hi"), begun, ToolMessage("sunny", tool_call_id="call_1")])
+    assert held.candidate == "big"
+    assert wire.router().explain([HumanMessage("Hi"), begun, HumanMessage([result])]).candidate == "big"
