@@ -39,6 +39,20 @@ class Encoder(Protocol):
         ...
 
 
+@runtime_checkable
+class MultimodalEncoder(Protocol):
+    """Turns queries of text and images into vectors."""
+
+    def encode_multimodal(self, texts: Sequence[str], images: Sequence[Sequence[str]]) -> NDArray[np.float32]:
+        """Return one row per query, each of length 1, or all zeros for a query without content.
+
+        Args:
+            texts: Any number of texts, in any script.
+            images: The images of each, URLs or data URIs; none for a query without.
+        """
+        ...
+
+
 class HashingEncoder:
     """Encodes hashed word and character n-grams, projected to few dimensions.
 

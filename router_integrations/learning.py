@@ -36,6 +36,7 @@ class Record:
         domain: What the query is about, or the data set it comes from.
         split: ``"train"``, ``"test"`` or the like, where the source says so.
         user_id: Whose grade it is.
+        images: Images of the query, each a URL or a data URI.
 
     Raises:
         ConfigurationError: The quality is out of range, or a candidate is preferred over itself.
@@ -56,6 +57,7 @@ class Record:
     domain: str | None = None
     split: str | None = None
     user_id: str | None = None
+    images: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not (isinstance(self.quality, int | float) and 0 <= self.quality <= 1):
@@ -75,16 +77,20 @@ class Table:
         names: The candidates.
         quality: Mean grade, queries by candidates, each in [0, 1].
         cost: Mean USD, queries by candidates.
+        latency: Mean seconds, queries by candidates.
         output_tokens: Mean tokens of the answers, queries by candidates.
         domains: What each query is about; empty text where unknown.
+        images: Images of each query, URLs or data URIs.
     """
 
     texts: tuple[str, ...]
     names: tuple[str, ...]
     quality: Floats
     cost: Floats
+    latency: Floats
     output_tokens: Floats
     domains: tuple[str, ...]
+    images: tuple[tuple[str, ...], ...]
 
     @classmethod
     def of(cls, records: Iterable[Record]) -> Table:
@@ -105,8 +111,10 @@ class Table:
             names=tuple(columns),
             quality=_means(where, [record.quality for record in graded], shape),
             cost=_means(where, [record.cost for record in graded], shape),
+            latency=_means(where, [record.latency for record in graded], shape),
             output_tokens=_means(where, [record.output_tokens for record in graded], shape),
             domains=tuple(first[query].domain or "" for query in rows),
+            images=tuple(first[query].images for query in rows),
         )
 
 

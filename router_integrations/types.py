@@ -144,6 +144,7 @@ class Request:
         cached_tokens: Tokens of the prompt that the previous turn already sent.
         max_output_tokens: The caller's limit on the answer; `None` is none.
         modalities: What the messages carry.
+        images: Images of the last human turn, each a URL or a data URI.
         needs: Capabilities the answering candidate must have.
         tools: The bound tools in OpenAI's JSON form.
         schema: The JSON schema that the answer must follow, if any.
@@ -165,6 +166,7 @@ class Request:
     cached_tokens: int = 0
     max_output_tokens: int | None = None
     modalities: frozenset[Modality] = frozenset({"text"})
+    images: tuple[str, ...] = field(default=(), repr=False)
     needs: frozenset[Capability] = frozenset()
     tools: tuple[Mapping[str, Any], ...] = ()
     schema: Mapping[str, Any] | None = None

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
-from dataclasses import replace
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from router_integrations.encoders import Encoder
 from router_integrations.errors import ConfigurationError
-from router_integrations.estimators.learned import Data, Learned, _mean_tokens
-from router_integrations.learning import Record, Table
+from router_integrations.estimators.learned import Data, Learned
+from router_integrations.learning import Table
 
 if TYPE_CHECKING:
     import numpy as np
@@ -81,48 +79,26 @@ class KMeansQuality(Learned):
         self.shrinkage = shrinkage
         self.seed = seed
 
-    def onboard(self, records: Iterable[Record]) -> Self:
-        """Count the grades of candidates added later; centres and encoder stay. Return the estimator.
-
-        A few dozen grades spread over the clusters are enough. Grades of a candidate known before add to what it has.
-
-        Args:
-            records: Graded attempts; preferences are left out.
-
-        Raises:
-            ConfigurationError: Nothing was learnt yet, or there is no graded attempt.
-
-        >>> records = [Record(text=text, candidate="old", quality=0.5) for text in ["sum 1 2", "greet Ann"]]
-        >>> estimator = KMeansQuality(clusters=2, shrinkage=0).fit(records)
-        >>> estimator.onboard([Record(text="sum 3 4", candidate="new", quality=1.0)]).fitted_.names
-        ('old', 'new')
-        """
+    def _onboard(self, state: State, vectors: NDArray[np.float32], table: Table) -> State:
         import numpy as np
 
-        fitted = self.fitted_
-        if fitted is None:
-            raise ConfigurationError("KMeansQuality has learnt nothing yet; call fit(records) before onboard")
-        table = _graded(Table.of(records), "onboard")
-        new = tuple(name for name in table.names if name not in fitted.names)
-        names = (*fitted.names, *new)
-        vectors = np.asarray(fitted.encoder.encode(table.texts), dtype=np.float32)
-        sums, counts = _tally(table, vectors, fitted.state["centers"])
-        columns = [names.index(name) for name in table.names]
-        state = dict(fitted.state)
-        for key, more in (("sums", sums), ("counts", counts)):
-            grown = np.pad(state[key], ((0, 0), (0, len(new))))
-            grown[:, columns] += more
-            state[key] = grown
-        tokens = np.concatenate([fitted.output_tokens, _mean_tokens(table, new)])
-        self.fitted_ = replace(fitted, names=names, output_tokens=tokens, state=state)
-        return self
+        sums, counts = _tally(table, vectors, state["centers"])
+        return {
+            **state,
+            "sums": np.concatenate([state["sums"], sums], axis=1),
+            "counts": np.concatenate([state["counts"], counts], axis=1),
+        }
 
     def _learn(self, data: Data) -> tuple[tuple[str, ...], State]:
         import numpy as np
         from sklearn.cluster import KMeans
         from sklearn.exceptions import ConvergenceWarning
 
-        table = _graded(data.table, "fit")
+        table = data.table
+        if not table.texts:
+            raise ConfigurationError(
+                "KMeansQuality.fit got no graded attempt; give it some, or learn preferences with BradleyTerry"
+            )
         with warnings.catch_warnings():
             # Alike queries leave clusters empty; those are dropped.
             warnings.simplefilter("ignore", ConvergenceWarning)
@@ -148,14 +124,6 @@ class KMeansQuality(Learned):
         mean = np.einsum("qp,qpm->qm", shares, quality[nearest])
         count = np.einsum("qp,qpm->qm", shares, counts[nearest]) + 1.0
         return mean, np.sqrt(np.maximum(mean * (1 - mean), 1e-4) / count)
-
-
-def _graded(table: Table, verb: str) -> Table:
-    if not table.texts:
-        raise ConfigurationError(
-            f"KMeansQuality.{verb} got no graded attempt; give it some, or learn preferences with BradleyTerry"
-        )
-    return table
 
 
 def _distances(vectors: NDArray[np.float32], centers: NDArray[np.float32]) -> Floats:

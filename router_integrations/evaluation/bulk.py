@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from router_integrations.candidates import Candidate
-from router_integrations.estimators.learned import Fitted, Learned
+from router_integrations.estimators.learned import Learned
 from router_integrations.strategies import Best
 from router_integrations.types import Request, Strategy, Utility
 
@@ -41,8 +41,8 @@ class Forecast:
     latency: Floats
 
 
-def in_bulk(strategy: Strategy) -> tuple[Learned, Fitted, Utility] | None:
-    """Return a `Best`'s estimator, what it learnt and the utility, if it predicts in bulk what it estimates singly.
+def in_bulk(strategy: Strategy) -> tuple[Learned, Utility] | None:
+    """Return a `Best`'s estimator and its utility, if it predicts in bulk what it estimates singly.
 
     >>> in_bulk(Best()) is None
     True
@@ -51,25 +51,25 @@ def in_bulk(strategy: Strategy) -> tuple[Learned, Fitted, Utility] | None:
         return None
     estimator = strategy.estimator
     own = type(estimator).estimate is not Learned.estimate
-    return None if own or estimator.fitted_ is None else (estimator, estimator.fitted_, strategy.utility or Utility())
+    return None if own or estimator.fitted_ is None else (estimator, strategy.utility or Utility())
 
 
-def forecast(
-    estimator: Learned, fitted: Fitted, requests: Sequence[Request], candidates: Sequence[Candidate]
-) -> Forecast:
+def forecast(estimator: Learned, requests: Sequence[Request], candidates: Sequence[Candidate]) -> Forecast:
     """Return what `estimator` expects of each candidate on each request."""
     from joblib import Parallel, delayed  # type: ignore[import-untyped]
 
-    texts = [request.text for request in requests]
+    texts, images = [request.text for request in requests], [request.images for request in requests]
     parts = Parallel()(
-        delayed(estimator.predict)(texts[start : start + CHUNK], candidates) for start in range(0, len(texts), CHUNK)
+        delayed(estimator.predict_with_tokens)(texts[start : start + CHUNK], candidates, images[start : start + CHUNK])
+        for start in range(0, len(texts), CHUNK)
     )
+    quality, std, tokens = (np.concatenate(each).astype(float) for each in zip(*parts, strict=True))
     allowed = [{candidate.name for candidate in request.candidates} for request in requests]
     return Forecast(
         allowed=np.array([[candidate.name in names for candidate in candidates] for names in allowed]),
-        quality=np.concatenate([quality for quality, _ in parts]).astype(float),
-        std=np.concatenate([std for _, std in parts]).astype(float),
-        cost=_costs(estimator, fitted, requests, candidates),
+        quality=quality,
+        std=std,
+        cost=_costs(tokens, requests, candidates),
         latency=np.tile([_number(candidate.latency) for candidate in candidates], (len(texts), 1)),
     )
 
@@ -96,16 +96,17 @@ def choose(utility: Utility, expected: Forecast) -> NDArray[np.intp]:
     return chosen
 
 
-def _costs(estimator: Learned, fitted: Fitted, requests: Sequence[Request], candidates: Sequence[Candidate]) -> Floats:
-    """Expected costs, which depend on no more of these requests than their length."""
-    sizes, where = np.unique([request.input_tokens for request in requests], return_inverse=True)
-    tokens = [estimator._output_tokens(fitted, candidate) for candidate in candidates]
-    sized = [Request(text="", input_tokens=int(size)) for size in sizes]
-    costs = [
-        [_number(candidate.expected_cost(request, size)) for candidate, size in zip(candidates, tokens, strict=True)]
-        for request in sized
-    ]
-    return np.array(costs, dtype=float)[where]
+def _costs(tokens: Floats, requests: Sequence[Request], candidates: Sequence[Candidate]) -> Floats:
+    return np.array(
+        [
+            [
+                _number(candidate.expected_cost(request, float(size)))
+                for candidate, size in zip(candidates, row, strict=True)
+            ]
+            for request, row in zip(requests, tokens, strict=True)
+        ],
+        dtype=float,
+    )
 
 
 def _number(value: float | None) -> float:

@@ -118,9 +118,9 @@ def replay_each(
         if known is None:
             done.append(_through_engine(strategy, bench))
             continue
-        estimator, fitted, utility = known
+        estimator, utility = known
         if id(estimator) not in forecasts:
-            forecasts[id(estimator)] = forecast(estimator, fitted, bench.requests, bench.candidates)
+            forecasts[id(estimator)] = forecast(estimator, bench.requests, bench.candidates)
         done.append(_at_once(utility, forecasts[id(estimator)], bench))
     return done
 
@@ -146,8 +146,10 @@ def subset(table: Table, *, rows: Sequence[int] | None = None, names: Sequence[s
         names=names,
         quality=table.quality[at],
         cost=table.cost[at],
+        latency=table.latency[at],
         output_tokens=table.output_tokens[at],
         domains=tuple(table.domains[row] for row in chosen),
+        images=tuple(table.images[row] for row in chosen),
     )
 
 
@@ -205,7 +207,7 @@ def _bench(table: Table, candidates: tuple[Candidate, ...], outcomes: Rows | Non
 
 def _request(table: Table, row: int, candidates: Sequence[Candidate]) -> Request:
     text = table.texts[row]
-    request = Request(text=text, input_tokens=estimate_tokens(text))
+    request = Request(text=text, images=table.images[row], input_tokens=estimate_tokens(text))
     graded = [c for c, grade in zip(candidates, table.quality[row], strict=True) if not np.isnan(grade)]
     if not graded:
         raise ConfigurationError(f"no candidate has a grade on query {row} ({text[:40]!r}); leave the query out")

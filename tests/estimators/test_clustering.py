@@ -105,10 +105,9 @@ def test_a_newcomer_is_counted_without_moving_anything_else() -> None:
     assert estimator.fitted_.state["centers"] is before.state["centers"]
 
 
-def test_onboarding_who_is_known_adds_to_the_grades() -> None:
-    quality, _ = fitted().onboard(graded("a", _2=0.0)).predict(["3"], pool("a"))
-
-    assert quality[0] == pytest.approx([0.5])
+def test_onboarding_who_is_known_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"\['a'\]"):
+        fitted().onboard(graded("a", _2=0.0))
 
 
 def test_a_newcomer_brings_the_length_of_its_answers() -> None:

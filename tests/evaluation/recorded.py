@@ -40,6 +40,8 @@ def table(rows: Any) -> Table:
         names=tuple(quality.columns),
         quality=quality.to_numpy(),
         cost=column("cost_usd"),
+        latency=column("latency_ms") / 1000,
         output_tokens=column("tokens_out"),
         domains=tuple(texts.loc[quality.index, "dataset"]),
+        images=((),) * len(quality),
     )

@@ -149,9 +149,9 @@ def test_strategies_that_share_an_estimator_share_its_predictions() -> None:
     class Counting(Neighbors):
         calls = 0
 
-        def predict(self, texts: Sequence[str], candidates: Sequence[Candidate]) -> Any:
+        def predict_with_tokens(self, *args: Any) -> Any:
             self.calls += 1
-            return super().predict(texts, candidates)
+            return super().predict_with_tokens(*args)
 
     learnt = Counting(k=1).fit(RECORDS)
     strategies = [Best(estimator=learnt, utility=Utility(enough=enough)) for enough in (0.1, 0.9, 1.0)]
