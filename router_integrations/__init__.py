@@ -13,10 +13,13 @@ from router_integrations._version import __version__
 if TYPE_CHECKING:
     from router_integrations.candidates import Candidate
     from router_integrations.encoders import HashingEncoder
+    from router_integrations.encoders_fusion import FusionEncoder
     from router_integrations.errors import RouterError
     from router_integrations.estimators import Difficulty
     from router_integrations.health import Health
+    from router_integrations.learning import Record, Table
     from router_integrations.limits import Limits
+    from router_integrations.pacer import Pacer
     from router_integrations.strategies import Best, Fixed
     from router_integrations.trace import Trace
     from router_integrations.types import (
@@ -36,10 +39,14 @@ if TYPE_CHECKING:
 _HOMES = {
     "Candidate": "candidates",
     "HashingEncoder": "encoders",
+    "FusionEncoder": "encoders_fusion",
     "RouterError": "errors",
     "Difficulty": "estimators",
     "Health": "health",
+    "Record": "learning",
+    "Table": "learning",
     "Limits": "limits",
+    "Pacer": "pacer",
     "Best": "strategies",
     "Fixed": "strategies",
     "Trace": "trace",
@@ -65,14 +72,18 @@ __all__ = [
     "Estimate",
     "Estimator",
     "Fixed",
+    "FusionEncoder",
     "HashingEncoder",
     "Health",
     "Limits",
+    "Pacer",
+    "Record",
     "Request",
     "RouterError",
     "Snapshot",
     "Stop",
     "Strategy",
+    "Table",
     "Trace",
     "Usage",
     "Utility",

@@ -52,6 +52,10 @@ class RouterError(Exception):
 
     trace: Trace | None = None
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Options are keyword-only, which the default would lose; workers of a cluster send errors back this way.
+        return _remade, (type(self), self.args, dict(vars(self)))
+
 
 class ConfigurationError(RouterError, ValueError):
     """A candidate, a strategy or an option is wrong; nothing has been called."""
@@ -144,3 +148,9 @@ class ProviderError(RouterError):
     def summary(self) -> dict[str, Any]:
         """Return the failure in plain JSON values, for the trace."""
         return {"family": self.family, "status_code": self.status_code, "message": str(self)[:300]}
+
+
+def _remade(kind: type[RouterError], args: tuple[Any, ...], attributes: dict[str, Any]) -> RouterError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(attributes)
+    return error

@@ -37,6 +37,8 @@ class Record:
         split: ``"train"``, ``"test"`` or the like, where the source says so.
         user_id: Whose grade it is.
         images: Images of the query, each a URL or a data URI.
+        answer: The text of the answer; `None` is unknown.
+        logprobs: Log-probability of each token of the answer, or their mean alone; empty is unknown.
 
     Raises:
         ConfigurationError: The quality is out of range, or a candidate is preferred over itself.
@@ -58,6 +60,8 @@ class Record:
     split: str | None = None
     user_id: str | None = None
     images: tuple[str, ...] = ()
+    answer: str | None = None
+    logprobs: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if not (isinstance(self.quality, int | float) and 0 <= self.quality <= 1):
@@ -81,6 +85,8 @@ class Table:
         output_tokens: Mean tokens of the answers, queries by candidates.
         domains: What each query is about; empty text where unknown.
         images: Images of each query, URLs or data URIs.
+        user_ids: Whose grades those of each query are; `None` where unknown or several users'. Empty is all unknown.
+        input_tokens: Mean tokens of each prompt; `None` where unknown. Empty is all unknown.
     """
 
     texts: tuple[str, ...]
@@ -91,6 +97,8 @@ class Table:
     output_tokens: Floats
     domains: tuple[str, ...]
     images: tuple[tuple[str, ...], ...]
+    user_ids: tuple[str | None, ...] = ()
+    input_tokens: tuple[int | None, ...] = ()
 
     @classmethod
     def of(cls, records: Iterable[Record]) -> Table:
@@ -105,6 +113,11 @@ class Table:
         columns = {name: index for index, name in enumerate(sorted({record.candidate for record in graded}))}
         where = [(rows[record.query_id], columns[record.candidate]) for record in graded]
         first = {record.query_id: record for record in reversed(graded)}
+        users: dict[str, set[str | None]] = {query: set() for query in rows}
+        sizes: dict[str, list[int]] = {query: [] for query in rows}
+        for record in graded:
+            users[record.query_id].add(record.user_id)
+            sizes[record.query_id] += [] if record.input_tokens is None else [record.input_tokens]
         shape = (len(rows), len(columns))
         return cls(
             texts=tuple(first[query].text for query in rows),
@@ -115,6 +128,8 @@ class Table:
             output_tokens=_means(where, [record.output_tokens for record in graded], shape),
             domains=tuple(first[query].domain or "" for query in rows),
             images=tuple(first[query].images for query in rows),
+            user_ids=tuple(next(iter(users[query])) if len(users[query]) == 1 else None for query in rows),
+            input_tokens=tuple(round(sum(counts) / len(counts)) if counts else None for counts in sizes.values()),
         )
 
 

@@ -60,7 +60,7 @@ async def acomplete(
     candidate: Candidate, messages: list[dict[str, Any]], params: Mapping[str, Any], timeout: float | None
 ) -> dict[str, Any]:
     """Async `complete`."""
-    litellm = await _alitellm()
+    litellm = await load()
     with _calling(candidate, litellm):
         return _checked(await litellm.acompletion(**_arguments(candidate, messages, params, timeout)))
 
@@ -97,7 +97,7 @@ async def astream(
     candidate: Candidate, messages: list[dict[str, Any]], params: Mapping[str, Any], timeout: float | None
 ) -> AsyncGenerator[dict[str, Any], None]:
     """Async `stream`."""
-    litellm = await _alitellm()
+    litellm = await load()
     with _calling(candidate, litellm):
         source = await litellm.acompletion(
             **_arguments(candidate, messages, params, timeout), **_streamed(candidate, params)
@@ -141,7 +141,8 @@ def _litellm() -> Any:
     return _loaded
 
 
-async def _alitellm() -> Any:
+async def load() -> Any:
+    """Return LiteLLM, imported off the event loop, for what needs it ready before the first call is timed."""
     litellm = _loaded or await asyncio.to_thread(_litellm)
     await _keep_loop_clean(litellm)
     return litellm

@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
@@ -19,6 +20,9 @@ from router_integrations.records_sources import Found, langfuse_rows, rows_of, s
 from router_integrations.records_values import Fault
 
 _log = logging.getLogger(__name__)
+
+# Quotation marks, and what ends a sentence: other signs, and an exclamation mark after a number, may be mathematics.
+_PUNCTUATION = re.compile(r"""["`“”„\u2018\u2019«»。、]|[.,;:?…]+(?!\S)|!(?<![\d)!]!)!*(?!\S)""")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +98,7 @@ class Reading(Iterator[Record]):
                     self.records += 1
                     yield record
         if self.bad:
-            _log.warning("%d rows gave %d records and %d bad ones", self.rows, self.records, self.bad)
+            _log.warning("rows: %d, records: %d, bad: %d", self.rows, self.records, self.bad)
 
     def _converted(self, row: Mapping[str, Any] | Fault) -> Iterable[Record | Fault]:
         if isinstance(row, Fault):
@@ -186,7 +190,7 @@ def write(records: Iterable[Record], path: str | os.PathLike[str]) -> int:
     try:
         with text_file(part, "wt") as file:
             for record in records:
-                file.write(json.dumps(_columns(record)) + "\n")
+                file.write(json.dumps(columns(record)) + "\n")
                 count += 1
         os.replace(part, path)
     finally:
@@ -194,17 +198,23 @@ def write(records: Iterable[Record], path: str | os.PathLike[str]) -> int:
     return count
 
 
-def _columns(record: Record) -> dict[str, Any]:
+def columns(record: Record) -> dict[str, Any]:
+    """Return what is known of a record by column, as `write` puts it down.
+
+    >>> columns(Record(text="2+2?", candidate="small", quality=1.0))
+    {'text': '2+2?', 'candidate': 'small', 'quality': 1.0}
+    """
     values = {field.name: getattr(record, field.name) for field in fields(record)}
     if values["query_id"] == values["text"]:
         del values["query_id"]
-    return {name: value for name, value in values.items() if value is not None}
+    return {name: value for name, value in values.items() if value is not None and value != ()}
 
 
 def split(records: Iterable[Record], *, test: float, seed: int) -> tuple[list[Record], list[Record]]:
     """Return the records to train on and those to test on, all of a query on one side.
 
     A query's side depends on its id and the seed alone, so it stays when records are added; the share is approximate.
+    To split a side once more take another seed: with the same one its queries would fall together again.
 
     Args:
         records: What to split.
@@ -212,7 +222,7 @@ def split(records: Iterable[Record], *, test: float, seed: int) -> tuple[list[Re
         seed: Chooses among the splits.
 
     Raises:
-        ConfigurationError: The share is not between 0 and 1.
+        ConfigurationError: The share is not between 0 and 1, or a side is empty.
 
     >>> records = [Record(text=f"query {n}", candidate="small", quality=1.0) for n in range(1000)]
     >>> [len(side) for side in split(records, test=0.2, seed=1)]
@@ -225,6 +235,11 @@ def split(records: Iterable[Record], *, test: float, seed: int) -> tuple[list[Re
         name = f"{seed}\0{record.query_id}".encode("utf-8", "surrogatepass")
         place = int.from_bytes(hashlib.blake2b(name, digest_size=8).digest()) / 2**64
         sides[place < test].append(record)
+    if not all(sides):
+        raise ConfigurationError(
+            f"seed={seed!r} with test={test!r} leaves nothing to {'test on' if sides[0] else 'train on'}; take another "
+            "seed if these records are a side of a split with this one, or give more queries"
+        )
     return sides
 
 
@@ -244,24 +259,41 @@ class Leak:
 
 
 def leaks(train: Iterable[Record], test: Iterable[Record]) -> list[Leak]:
-    """Return the prompts that are on both sides but for case, spaces and the forms of Unicode.
+    """Return the prompts that are on both sides but for case, spaces, punctuation and the forms of Unicode.
+
+    Prompts are held as digests, so a million records need no more than their ids.
 
     >>> train = [Record(text="What is 2+2?", candidate="small", quality=1.0, query_id="a")]
-    >>> test = [Record(text="what is  2+2? ", candidate="small", quality=1.0, query_id="b")]
+    >>> test = [Record(text="what is  2+2", candidate="small", quality=1.0, query_id="b")]
     >>> leaks(train, test)
     [Leak(text='What is 2+2?', train=('a',), test=('b',))]
     """
-    known, seen = _by_prompt(train), _by_prompt(test)
-    return [
-        Leak(text=text, train=tuple(ids), test=tuple(seen[prompt][1]))
-        for prompt, (text, ids) in known.items()
-        if prompt in seen
-    ]
+    asked: dict[bytes, dict[str, None]] = {}
+    for record in test:
+        asked.setdefault(_prompt(record), {})[record.query_id] = None
+    found: dict[bytes, tuple[str, dict[str, None]]] = {}
+    for record in train:
+        if (prompt := _prompt(record)) in asked:
+            found.setdefault(prompt, (record.text, {}))[1][record.query_id] = None
+    return [Leak(text=text, train=tuple(ids), test=tuple(asked[prompt])) for prompt, (text, ids) in found.items()]
 
 
-def _by_prompt(records: Iterable[Record]) -> dict[str, tuple[str, dict[str, None]]]:
-    prompts: dict[str, tuple[str, dict[str, None]]] = {}
-    for record in records:
-        normal = " ".join(unicodedata.normalize("NFKC", record.text).casefold().split())
-        prompts.setdefault(normal, (record.text, {}))[1][record.query_id] = None
-    return prompts
+def deduplicate(train: Iterable[Record], test: Iterable[Record]) -> list[Record]:
+    """Return the records of `train` without those whose prompt is in `test`, as `leaks` compares them.
+
+    >>> train = [Record(text=text, candidate="small", quality=1.0) for text in ("What is 2+2?", "What is 2-2?")]
+    >>> test = [Record(text="what is  2+2", candidate="small", quality=1.0)]
+    >>> [record.text for record in deduplicate(train, test)]
+    ['What is 2-2?']
+    """
+    asked = {_prompt(record) for record in test}
+    return [record for record in train if _prompt(record) not in asked]
+
+
+def _prompt(record: Record) -> bytes:
+    """Return a digest of the query, the same for near-duplicates; other images make another query."""
+    text = _PUNCTUATION.sub("", unicodedata.normalize("NFKC", record.text).casefold())
+    digest = hashlib.blake2b(" ".join(text.split()).encode("utf-8", "surrogatepass"), digest_size=16)
+    for image in record.images:
+        digest.update(b"\0" + image.encode("utf-8", "surrogatepass"))
+    return digest.digest()

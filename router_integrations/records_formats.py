@@ -6,6 +6,7 @@ What each format is known from:
   33,000, 55,000 and 140,000 votes; `strong`, `weak` and `strong_won` are a vote between two tiers.
 - ``routerbench``: the loader of withmartian/routerbench; wide, with `model` and `model|total_cost` for each model.
 - ``llmrouterbench``: the result files that ynulihao/LLMRouterBench writes.
+- ``routerarena``: the files of RouteWorks/RouterArena: cached results, one file a model, and predictions, one a router.
 - ``langsmith``: `Run` of the langsmith package 0.15 with its `feedback_stats`; one in JSON, or the object itself.
 - ``litellm``: the table `LiteLLM_SpendLogs` of LiteLLM 1.110.
 - ``langfuse``: the field reference of Langfuse's export to blob storage, enriched and legacy.
@@ -33,19 +34,21 @@ from router_integrations.records_values import (
     unlisted,
 )
 
-Format = Literal["plain", "battles", "routerbench", "llmrouterbench", "langsmith", "litellm", "langfuse"]
+Format = Literal["plain", "battles", "routerbench", "llmrouterbench", "routerarena", "langsmith", "litellm", "langfuse"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 Row = Mapping[str, Any]
 
 _COST = "|total_cost"
-_MARKS: dict[Format, frozenset[str]] = {
-    "plain": frozenset({"text", "candidate"}),
-    "battles": frozenset({"model_a", "model_b"}),
-    "llmrouterbench": frozenset({"model_name", "records"}),
-    "langsmith": frozenset({"run_type"}),
-    "litellm": frozenset({"request_id", "spend"}),
-    "langfuse": frozenset({"provided_model_name"}),
-}
+_MARKS: tuple[tuple[frozenset[str], Format], ...] = (
+    (frozenset({"text", "candidate"}), "plain"),
+    (frozenset({"model_a", "model_b"}), "battles"),
+    (frozenset({"model_name", "records"}), "llmrouterbench"),
+    (frozenset({"global_index", "llm_selected"}), "routerarena"),
+    (frozenset({"global index", "prediction"}), "routerarena"),
+    (frozenset({"run_type"}), "langsmith"),
+    (frozenset({"request_id", "spend"}), "litellm"),
+    (frozenset({"provided_model_name"}), "langfuse"),
+)
 _WINNERS = {"model_a": 1.0, "model_b": 0.0, "tie": 0.5, "tie (bothbad)": 0.5, "both_bad": 0.5}
 _FLAGS = {"winner_model_a": 1.0, "winner_model_b": 0.0, "winner_tie": 0.5}
 
@@ -58,7 +61,7 @@ def recognise(row: Row) -> Format:
     """
     if _priced(row):
         return "routerbench"
-    return next((name for name, marks in _MARKS.items() if marks <= row.keys()), "plain")
+    return next((name for marks, name in _MARKS if marks <= row.keys()), "plain")
 
 
 def convert(row: Row, form: Format, grade: str | None = None) -> Iterator[Record | Fault]:
@@ -138,6 +141,26 @@ def _llmrouterbench(row: Row, grade: str | None) -> Iterator[Columns | Fault]:
         yield file | columns | {"query_id": (f"{place}.index", query), "cost": cost}
 
 
+def _routerarena(row: Row, grade: str | None) -> Iterator[Columns]:
+    """A call that failed says nothing of the model; one that nobody has evaluated yet has no grade."""
+    cached = "llm_selected" in row
+    answer = row if cached else mapping(row.get("generated_result"))
+    if answer.get("success") is False:
+        raise Fault("success", f"is false: {shown(answer.get('error'))}")
+    index = "global_index" if cached else "global index"
+    if cached:
+        columns = take(row, text="question", candidate="llm_selected", query_id=index)
+        graded = mapping(row.get("evaluation_result"))
+        for ours, theirs in (("quality", "score"), ("cost", "inference_cost")):
+            columns[ours] = (f"evaluation_result.{theirs}", graded.get(theirs))
+    else:
+        columns = take(row, text="prompt", candidate="prediction", quality="accuracy", cost="cost", query_id=index)
+    tokens = mapping(answer.get("token_usage"))
+    for ours in ("input_tokens", "output_tokens"):
+        columns[ours] = (f"token_usage.{ours}", tokens.get(ours))
+    yield columns | {"domain": (index, str(row.get(index, "")).rpartition("_")[0])}
+
+
 def _langsmith(row: Row, grade: str | None) -> Iterator[Columns]:
     stats = mapping(row.get("feedback_stats"))
     if row.get("run_type") != "llm":
@@ -197,6 +220,7 @@ _CONVERTERS: dict[Format, Callable[[Row, str | None], Iterator[Columns | Fault]]
     "battles": _battles,
     "routerbench": _routerbench,
     "llmrouterbench": _llmrouterbench,
+    "routerarena": _routerarena,
     "langsmith": _langsmith,
     "litellm": _litellm,
     "langfuse": _langfuse,

@@ -123,6 +123,28 @@ def _count(value: Any) -> int | None:
     return None if number is None else int(number)
 
 
+def _images(value: Any) -> tuple[str, ...]:
+    found = _parsed(value)
+    if absent(found):
+        return ()
+    found = [found] if isinstance(found, str) else found
+    if not isinstance(found, list | tuple) or not all(isinstance(one, str) for one in found):
+        raise ValueError(f"must be a list of URLs or data URIs but is {shown(found)}")
+    return tuple(_text(one) for one in found)
+
+
+def _logprobs(value: Any) -> tuple[float, ...]:
+    found = _parsed(value)
+    if absent(found):
+        return ()
+    if not isinstance(found, list | tuple):
+        raise ValueError(f"must be a list of numbers but is {shown(found)}")
+    numbers = [_number(one) for one in found]
+    if any(one is None or one > 0 for one in numbers):
+        raise ValueError("must hold log-probabilities, which are at most 0")
+    return tuple(one for one in numbers if one is not None)
+
+
 CHECKS: dict[str, Callable[[Any], Any]] = {
     "text": _text,
     "candidate": _text,
@@ -136,6 +158,9 @@ CHECKS: dict[str, Callable[[Any], Any]] = {
     "domain": _label,
     "split": _label,
     "user_id": _label,
+    "images": _images,
+    "answer": _label,
+    "logprobs": _logprobs,
 }
 
 

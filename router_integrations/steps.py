@@ -21,6 +21,7 @@ from router_integrations.errors import (
 )
 from router_integrations.health import Health
 from router_integrations.limits import Limits
+from router_integrations.pacer import Pacer
 from router_integrations.trace import Trace
 from router_integrations.types import Attempt, Call, Request, Stop, Strategy
 
@@ -57,6 +58,7 @@ class Run:
         rejected: Why each other candidate cannot, by name; for the trace.
         limits: How far the request may go.
         health: Which candidates rest; told how each call ended.
+        pacer: Told what the request has cost when it ends, however it does.
         decide_seconds: Seconds already spent deciding, before the first step.
 
     Attributes:
@@ -68,6 +70,7 @@ class Run:
     rejected: Mapping[str, str] = field(default_factory=dict)
     limits: Limits = field(default_factory=Limits)
     health: Health = field(default_factory=Health)
+    pacer: Pacer | None = None
     decide_seconds: float = 0.0
     trace: Trace = field(default_factory=Trace)
 
@@ -86,6 +89,14 @@ class Run:
             StrategyError: The strategy returned nonsense or never stops.
             Abstained: The strategy chose to give no answer.
         """
+        try:
+            return (yield from self._loop())
+        finally:
+            # Here rather than where the trace is made, so that a reader who leaves and a cancelled task count too.
+            if self.pacer is not None and self._attempts:
+                self.pacer.record(Trace(attempts=self._attempts).cost)
+
+    def _loop(self) -> Generator[Ask | Wait, Sequence[Attempt], Trace]:
         while True:
             move = self.decide()
             if isinstance(move, Stop):
@@ -137,8 +148,9 @@ class Run:
         raise self._error(StrategyError(f"{self._name}.decide {rule} but returned {move!r}"))
 
     def _check(self, call: Call, request: Request, together: int) -> None:
-        if all(call.candidate is not candidate for candidate in request.candidates):
-            known = [candidate.name for candidate in request.candidates]
+        allowed = request.candidates if call.prompt is None else (*request.candidates, *request.judges)
+        if all(call.candidate is not candidate for candidate in allowed):
+            known = [candidate.name for candidate in allowed]
             raise self._error(StrategyError(f"{self._name} asks {call.candidate.name!r}, which is not among {known}"))
         if call.final and together > 1:
             raise self._error(StrategyError(f"{self._name} returned {together} calls at once, one of them final"))
@@ -151,13 +163,17 @@ class Run:
         locked = [c for c in open_ if c.name == request.snapshot.locked]
         awake = [c for c in open_ if c.name not in request.snapshot.cooling]
         pool = tuple(locked or awake or open_)
-        return request if len(pool) == len(request.candidates) else replace(request, candidates=pool)
+        resting = request.snapshot.cooling
+        judges = tuple(c for c in request.judges if not failed.get(c.name) and c.name not in resting)
+        if len(pool) == len(request.candidates) and len(judges) == len(request.judges):
+            return request
+        return replace(request, candidates=pool, judges=judges)
 
     def _too_small(self, window: int | None) -> bool:
         overflown = [
             a.call.candidate.context_window
             for a in self._attempts
-            if a.error is not None and a.error.family == "context_overflow"
+            if a.error is not None and a.error.family == "context_overflow" and a.call.prompt is None
         ]
         return any(window is not None and over is not None and window <= over for over in overflown)
 

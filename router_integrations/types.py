@@ -119,6 +119,7 @@ class Snapshot:
         previous: The candidate that answered the last turn, if known.
         locked: The candidate that must go on, because a tool loop is open.
         budget: USD left for this request; `None` is no limit.
+        price: What one USD is worth in quality at this moment, beside what the utility says (1/USD).
 
     >>> Snapshot(locked="big").cooling
     frozenset()
@@ -128,6 +129,7 @@ class Snapshot:
     previous: str | None = None
     locked: str | None = None
     budget: float | None = None
+    price: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,6 +152,7 @@ class Request:
         schema: The JSON schema that the answer must follow, if any.
         conversation_id: Set by the caller to tie requests together.
         user_id: Set by the caller for per-user estimators.
+        judges: Those that may be asked with a prompt of their own (`Call.prompt`), whatever the query needs.
         snapshot: What changes with time.
         native: The host framework's own messages, untouched.
 
@@ -172,6 +175,7 @@ class Request:
     schema: Mapping[str, Any] | None = None
     conversation_id: str | None = None
     user_id: str | None = None
+    judges: tuple[Candidate, ...] = ()
     snapshot: Snapshot = Snapshot()
     native: Any = field(default=None, repr=False, compare=False)
 
@@ -183,6 +187,8 @@ class Call:
     Args:
         candidate: Whom to ask.
         purpose: Whether the reply is an answer, a verdict of a judge, or a policy model's choice.
+        prompt: What a judge or a policy model is asked instead of the conversation: this text alone, without the
+            caller's tools, schema and settings. `None` asks the conversation.
         final: Promises that `decide` will not look at the reply, so it may be streamed.
         reason: Why, in words.
         estimates: What was expected of each candidate of the request, by name.
@@ -194,6 +200,7 @@ class Call:
 
     candidate: Candidate
     purpose: Purpose = "answer"
+    prompt: str | None = field(default=None, repr=False)
     final: bool = False
     reason: str = ""
     estimates: Mapping[str, Estimate] = field(default_factory=dict)
@@ -208,6 +215,7 @@ class Attempt:
         text: The text of the reply.
         tool_calls: Tool calls of the reply, each with `name`, `args` and `id`.
         logprobs: Log-probability of each token of the reply; empty when the candidate gives none.
+        top_logprobs: Those of the likeliest tokens at each place, the highest first; empty when it gives none.
         finish_reason: The provider's word for why it stopped.
         model: The model that the provider says has answered.
         usage: Tokens; `None` when no usage is known.
@@ -226,6 +234,7 @@ class Attempt:
     text: str = ""
     tool_calls: tuple[Mapping[str, Any], ...] = ()
     logprobs: tuple[float, ...] = ()
+    top_logprobs: tuple[tuple[float, ...], ...] = ()
     finish_reason: str | None = None
     model: str | None = None
     usage: Usage | None = None

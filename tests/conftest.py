@@ -1,12 +1,18 @@
 """What all tests share: the one real language model."""
 
 import inspect
+import os
 import sys
 from collections.abc import Iterator
 
 import pytest
 
 from router_integrations.demo.server import LocalServer
+
+
+def pytest_configure() -> None:
+    """Keeps OpenBLAS, not loaded yet, from threads that spin while they wait: on busy cores they are slow."""
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")

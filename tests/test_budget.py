@@ -32,6 +32,8 @@ NO_EXAMPLE = {
     "steps.Wait": "made by Run, never by a user",
     "estimators.learned.Data": "made by Learned, never by a user",
     "estimators.learned.Fitted": "made by Learned, never by a user",
+    "estimators.latent.Latent": "a base; the doctests of its subclasses run it",
+    "estimators.learned_answers.LearnedAnswer": "a base; the doctests of its subclasses run it",
     "estimators.learned.Learned": "a base; the doctests of its subclasses run it",
     "steps.Run": "needs somebody to make its calls; the doctest of testing.table.TableHost does",
 }

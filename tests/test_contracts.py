@@ -11,8 +11,8 @@ import pytest
 
 from router_integrations.candidates import Candidate
 from router_integrations.errors import AllCandidatesFailed, StrategyError
-from router_integrations.estimators import Difficulty
-from router_integrations.strategies import Best, Fixed
+from router_integrations.estimators import Difficulty, Policies
+from router_integrations.strategies import Best, Fixed, JudgedPolicies
 from router_integrations.testing import checks
 from router_integrations.testing.contracts import EstimatorContract, StrategyContract
 from router_integrations.types import Attempt, Call, Estimate, Request, Stop, Utility
@@ -34,6 +34,21 @@ class TestFixed(StrategyContract):
     @pytest.fixture(params=[None, "large", "absent"])
     def strategy(self, request: pytest.FixtureRequest) -> Fixed:
         return Fixed(name=request.param)
+
+
+POLICIES = {"small": "small talk", "large": "proofs and maths"}
+
+
+class TestPolicies(EstimatorContract):
+    @pytest.fixture(params=[None, "large", "absent"])
+    def estimator(self, request: pytest.FixtureRequest) -> Policies:
+        return Policies(policies=POLICIES, default=request.param)
+
+
+class TestJudgedPolicies(StrategyContract):
+    @pytest.fixture(params=["small", "medium", "absent"])
+    def strategy(self, request: pytest.FixtureRequest) -> JudgedPolicies:
+        return JudgedPolicies(policies=POLICIES, judge=request.param)
 
 
 class _Estimates:

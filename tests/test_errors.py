@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import copy
 import inspect
 import json
+import pickle
 import re
 
 import pytest
@@ -63,3 +65,17 @@ def test_summary_is_short_plain_json() -> None:
 
 def test_an_error_raised_before_any_call_has_no_trace() -> None:
     assert RouterError("no").trace is None
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_an_error_comes_back_from_another_process_as_it_was(cls: type[RouterError]) -> None:
+    options = {
+        "StorageError": {"problem": "missing"},
+        "ProviderError": {"family": "rate_limit", "status_code": 429, "retry_after": 3.0},
+    }
+    error = cls("no", **options.get(cls.__name__, {}))
+    error.trace = "what was asked"
+    back = pickle.loads(pickle.dumps(error))  # noqa: S301
+
+    assert (type(back), str(back), vars(back)) == (cls, "no", vars(error))
+    assert type(copy.copy(error)) is cls

@@ -71,6 +71,11 @@ def test_every_public_name_is_there() -> None:
         assert name in dir(router_integrations)
 
 
+@pytest.mark.parametrize("name", ["FusionEncoder", "Pacer", "Record", "Table"])
+def test_what_a_user_of_records_needs_is_at_the_top(name: str) -> None:
+    assert name in router_integrations.__all__
+
+
 def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="module 'router_integrations' has no attribute 'Nonsense'"):
         _ = router_integrations.Nonsense

@@ -18,24 +18,37 @@ LAYERS = [
     {
         "candidates",
         "encoders",
+        "encoders_fusion",
         "engine",
         "estimators",
         "health",
         "learning",
         "limits",
+        "pacer",
         "records",
         "records_formats",
         "records_sources",
         "records_values",
+        "resampling",
         "steps",
         "strategies",
     },
-    {"calibration", "evaluation", "faults", "parameters", "providers", "storage", "store", "testing"},
+    {
+        "calibration",
+        "evaluation",
+        "faults",
+        "latency_regions",
+        "parameters",
+        "providers",
+        "storage",
+        "store",
+        "testing",
+    },
     {"langchain", "llama_index"},
-    {"cli", "demo"},
+    {"cli", "collect", "demo"},
 ]
 ADAPTERS = {"langchain", "llama_index"}
-MAY_WAIT = {"engine", "providers", "langchain", "llama_index", "testing", "cli", "demo"}
+MAY_WAIT = {"engine", "providers", "langchain", "llama_index", "testing", "cli", "collect", "demo"}
 # Files, network, clocks and chance have no place where decisions are made.
 IMPURE = {
     "asyncio", "datetime", "glob", "http", "httpx", "io", "logging", "os", "pathlib", "random", "requests", "secrets",

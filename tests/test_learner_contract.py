@@ -2,26 +2,41 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
+from images import ImageBytes
 
 from router_integrations.candidates import Candidate
 from router_integrations.encoders import HashingEncoder
+from router_integrations.encoders_fusion import FusionEncoder
 from router_integrations.errors import ConfigurationError
 from router_integrations.estimators import (
     MIRT,
     MLP,
+    NIRT,
     BradleyTerry,
+    BudgetCurve,
+    CalibratedEstimator,
+    ClusterLatency,
+    ClusterRank,
+    DomainQuality,
+    DoublyRobust,
     DualContrastive,
     Eagle,
+    Forest,
+    GraphRouter,
     KMeansQuality,
+    LearnedMap,
     Linear,
+    Matching,
     MatrixFactorization,
     Neighbors,
+    PerUser,
     PromptBradleyTerry,
     SimilarityWeighted,
+    Zooter,
 )
 from router_integrations.learning import Learner, Record
 from router_integrations.testing import checks
@@ -30,6 +45,7 @@ from router_integrations.testing.learning import LearnerContract, example_grades
 
 # Not fitted, so that the many fits of the suite are quick.
 ENCODER = HashingEncoder(dimensions=64)
+FUSION = FusionEncoder(image=ImageBytes(), text=ENCODER, dimensions=64)
 
 
 @dataclass(frozen=True)
@@ -50,11 +66,32 @@ LEARNERS = [
     Case(Linear(encoder=ENCODER)),
     Case(Linear(link="logistic", encoder=ENCODER)),
     Case(MLP(hidden=16, steps=60, encoder=ENCODER)),
+    Case(Forest(trees=10, encoder=ENCODER)),
+    Case(Matching(encoder=ENCODER), accuracy=0.6),
+    Case(Matching(labels="deterministic", margin=None, encoder=ENCODER), accuracy=0.6),
+    Case(BudgetCurve(budgets={"small": ("one", 100), "large": ("one", 400)}, encoder=ENCODER)),
     Case(MatrixFactorization(dimensions=8, steps=60, encoder=ENCODER)),
     Case(MIRT(dimensions=8, steps=60, encoder=ENCODER)),
+    Case(MIRT(dimensions=8, steps=60, warm_up=0.3, encoder=ENCODER)),
+    Case(NIRT(dimensions=8, steps=60, encoder=ENCODER)),
+    Case(NIRT(dimensions=8, steps=60, warm_up=0.3, encoder=ENCODER)),
+    Case(GraphRouter(dimensions=16, steps=100, encoder=ENCODER)),
     Case(DualContrastive(dimensions=16, clusters=3, steps=60, encoder=ENCODER)),
     Case(KMeansQuality(clusters=8, encoder=ENCODER)),
     Case(KMeansQuality(clusters=8, nearest=3, encoder=ENCODER)),
+    Case(MatrixFactorization(dimensions=8, steps=60, encoder=FUSION)),
+    Case(Neighbors(k=5, encoder=FUSION)),
+    Case(KMeansQuality(clusters=8, encoder=FUSION)),
+    Case(ClusterRank(clusters=8, encoder=ENCODER)),
+    Case(LearnedMap(clusters=8, encoder=ENCODER)),
+    Case(ClusterLatency(clusters=8, encoder=ENCODER)),
+    Case(Zooter(encoder=ENCODER)),
+    Case(DomainQuality(alpha=1.0, encoder=ENCODER)),
+    Case(DoublyRobust(encoder=ENCODER)),
+    Case(DoublyRobust(objective="policy", alpha=0.1, encoder=ENCODER)),
+    Case(PerUser(estimator=Neighbors(k=5, encoder=ENCODER))),
+    Case(CalibratedEstimator(estimator=Neighbors(k=5, encoder=ENCODER))),
+    Case(CalibratedEstimator(estimator=Linear(encoder=ENCODER), method="isotonic")),
     Case(BradleyTerry(encoder=ENCODER), example_preferences, accuracy=0.6),
     Case(SimilarityWeighted(encoder=ENCODER), example_preferences, accuracy=0.6),
     Case(Eagle(encoder=ENCODER), example_preferences),
@@ -215,6 +252,22 @@ class TurnsTheCandidates(Sound):
         return result
 
 
+class ForgetsOnboarding(Sound):
+    def onboard(self, records):
+        return self.fit(records)
+
+
+class ShrugsAtNewcomers(Sound):
+    def onboard(self, records):
+        return super().onboard([replace(one, quality=1.0) for one in records])
+
+
+class RefusesTooLate(Sound):
+    def onboard(self, records):
+        self.fit(records)
+        raise ConfigurationError("all candidates are learnt together")
+
+
 class FillsAnOption(Sound):
     def fit(self, records):
         self.k = 7
@@ -247,6 +300,9 @@ BROKEN = [
     ("test_fit_takes_any_iterable_and_returns_the_learner", ReturnsAnother, AssertionError),
     ("test_fit_and_predict_do_not_change_their_arguments", EmptiesTheRecords, AssertionError),
     ("test_fit_and_predict_do_not_change_their_arguments", TurnsTheCandidates, AssertionError),
+    ("test_a_newcomer_is_onboarded_beside_the_others", ForgetsOnboarding, AssertionError),
+    ("test_a_newcomer_is_onboarded_beside_the_others", ShrugsAtNewcomers, AssertionError),
+    ("test_a_newcomer_is_onboarded_beside_the_others", RefusesTooLate, AssertionError),
     ("test_what_is_learnt_ends_in_an_underscore", FillsAnOption, AssertionError),
     ("test_what_is_learnt_ends_in_an_underscore", StoresPlainly, AssertionError),
 ]

@@ -720,7 +720,7 @@ def test_the_first_import_neither_stops_the_event_loop_nor_the_users_choice_of_p
         from router_integrations import providers
 
         async def main():
-            loading = asyncio.create_task(providers._alitellm())
+            loading = asyncio.create_task(providers.load())
             ticks = 0
             while not loading.done():
                 await asyncio.sleep(0.001)

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from router_integrations.errors import ConfigurationError
 from router_integrations.learning import Record
-from router_integrations.records import BadRow, RecordsError, leaks, read, read_set, split, write
+from router_integrations.records import BadRow, RecordsError, deduplicate, leaks, read, read_set, split, write
 from router_integrations.records_formats import FORMATS
 
 DATA = Path("/work/shared/data")
@@ -136,6 +136,90 @@ def test_a_list_or_a_data_set_of_dicts_is_read() -> None:
     assert gathered(DataSet()) == (RECORDS, [])
 
 
+@pytest.fixture
+def hugging_face(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
+    return pytest.importorskip("datasets")
+
+
+def test_a_hugging_face_data_set_is_read(hugging_face: Any) -> None:
+    held = hugging_face.Dataset.from_list([dict.fromkeys([*ROWS[0], "over"]) | row for row in ROWS])
+
+    assert gathered(held) == (RECORDS, [])
+    assert gathered(held.with_format("numpy")) == (RECORDS, [])
+
+
+def test_a_streamed_hugging_face_data_set_is_read_as_it_comes(hugging_face: Any) -> None:
+    taken = []
+
+    def rows() -> Iterator[Mapping[str, Any]]:
+        for number in itertools.count():
+            taken.append(number)
+            yield {"text": f"query {number}", "candidate": "small", "quality": 1.0}
+
+    reading = read(hugging_face.IterableDataset.from_generator(rows))
+
+    assert [record.text for record in itertools.islice(reading, 3)] == ["query 0", "query 1", "query 2"]
+    assert len(taken) < 1000
+
+
+def test_a_file_that_hugging_face_streams_is_read(hugging_face: Any, tmp_path: Path) -> None:
+    path = save_jsonl(tmp_path / "records.jsonl", [dict.fromkeys([*ROWS[0], "over"]) | row for row in ROWS])
+    streamed = hugging_face.load_dataset("json", data_files={"train": str(path)}, streaming=True)
+
+    assert gathered(streamed["train"]) == (RECORDS, [])
+    with pytest.raises(ConfigurationError, match=r"a IterableDatasetDict of \['train'\] is no table"):
+        read(streamed)
+
+
+SEEN = [{"text": "What is this?", "candidate": "small", "quality": 1.0, "images": ["data:,cat", "https://x.org/dog"]}]
+SEEN += [{"text": "And this?", "candidate": "small", "quality": 1.0, "images": []}]
+
+
+@pytest.mark.parametrize("kind", SAVERS)
+def test_images_are_read_from_every_kind_of_file(kind: str, tmp_path: Path) -> None:
+    rows = [row | {"images": json.dumps(row["images"])} for row in SEEN] if kind == ".csv" else SEEN
+    records, bad = gathered(SAVERS[kind](tmp_path / f"records{kind}", rows))
+
+    assert bad == []
+    assert [record.images for record in records] == [("data:,cat", "https://x.org/dog"), ()]
+
+
+def test_images_are_read_from_frames_and_data_sets(hugging_face: Any) -> None:
+    pandas = pytest.importorskip("pandas")
+    expected = [Record(**row | {"images": tuple(row["images"])}) for row in SEEN]  # type: ignore[arg-type]
+
+    assert gathered(pandas.DataFrame(SEEN)) == (expected, [])
+    assert gathered(hugging_face.Dataset.from_list(SEEN)) == (expected, [])
+
+
+@pytest.mark.parametrize(
+    ("images", "expected"), [("data:,cat", ("data:,cat",)), (None, ()), ("", ()), (float("nan"), ())]
+)
+def test_one_image_or_none_is_no_list(images: Any, expected: Any) -> None:
+    assert [record.images for record in read([SEEN[0] | {"images": images}], strict=True)] == [expected]
+
+
+@pytest.mark.parametrize("images", [7, [7], {"url": "x"}, ["a", ""]])
+def test_images_of_another_form_are_told(images: Any) -> None:
+    records, [bad] = gathered([SEEN[0] | {"images": images}])
+
+    assert (records, bad.field) == ([], "images")
+
+
+def test_log_probabilities_are_read_from_a_list_or_its_json() -> None:
+    rows = [SEEN[0] | {"images": [], "logprobs": given} for given in ([-1, -0.5], "[-1, -0.5]", None)]
+
+    assert [record.logprobs for record in read(rows, strict=True)] == [(-1.0, -0.5), (-1.0, -0.5), ()]
+
+
+@pytest.mark.parametrize("logprobs", [-1, [0.5], [None], ["x"]])
+def test_log_probabilities_of_another_form_are_told(logprobs: Any) -> None:
+    records, [bad] = gathered([SEEN[0] | {"logprobs": logprobs}])
+
+    assert (records, bad.field) == ([], "logprobs")
+
+
 def test_rows_are_read_only_as_records_are_taken() -> None:
     taken = itertools.count()
     reading = read({"text": str(n), "candidate": "small", "quality": 1} for n in taken)
@@ -246,7 +330,7 @@ def test_what_is_bad_is_counted_and_logged_once(caplog: pytest.LogCaptureFixture
     assert (reading.rows, reading.records, reading.bad) == (3, 1, 2)
     assert [record.getMessage() for record in caplog.records] == [
         "list:2: candidate is missing; further bad rows are only counted, on_bad= gets them all",
-        "3 rows gave 1 records and 2 bad ones",
+        "rows: 3, records: 1, bad: 2",
     ]
 
 
@@ -333,7 +417,39 @@ GENERATION = {
     "scores": {"correct": 1},
 }
 MEASURED = {"cost": 0.5, "latency": 1.5, "input_tokens": 5, "output_tokens": 2, "user_id": "ann"}
+CACHED = {
+    "global_index": "GSM8K_7",
+    "question": "2+2?",
+    "llm_selected": "small",
+    "generated_answer": "4",
+    "token_usage": {"input_tokens": 5, "output_tokens": 2, "total_tokens": 7},
+    "success": True,
+    "error": None,
+    "evaluation_result": {"extracted_answer": "4", "score": 1.0, "metric": "math_metric", "inference_cost": 0.5},
+}
+PREDICTION = {
+    "global index": "GSM8K_7",
+    "prompt": "2+2?",
+    "prediction": "small",
+    "generated_result": {
+        "generated_answer": "4",
+        "success": True,
+        "token_usage": {"input_tokens": 5, "output_tokens": 2},
+    },
+    "cost": 0.5,
+    "accuracy": 1.0,
+}
+ARENA = {"query_id": "GSM8K_7", "domain": "GSM8K", "cost": 0.5, "input_tokens": 5, "output_tokens": 2}
 KNOWN = [
+    ("routerarena", CACHED, ONE | ARENA),
+    ("routerarena", PREDICTION, ONE | ARENA),
+    (
+        "routerarena",
+        CACHED | {"global_index": "SuperGLUE-Wic_3", "token_usage": None},
+        ONE
+        | ARENA
+        | {"query_id": "SuperGLUE-Wic_3", "domain": "SuperGLUE-Wic", "input_tokens": None, "output_tokens": None},
+    ),
     ("battles", BATTLE | {"prompt": "2+2?", "winner": "model_a", "question_id": "x"}, ONE | {"over": "large"}),
     ("battles", BATTLE | {"prompt": "2+2?", "winner": "model_b"}, ONE | {"over": "large", "quality": 0.0}),
     ("battles", BATTLE | {"prompt": "2+2?", "winner": "tie (bothbad)"}, ONE | {"over": "large", "quality": 0.5}),
@@ -437,6 +553,11 @@ def test_every_format_but_our_own_is_in_the_table() -> None:
 
 
 WRONG = [
+    (CACHED | {"success": False, "error": "429 busy"}, "success", "is false: '429 busy'"),
+    (CACHED | {"evaluation_result": None}, "evaluation_result.score", "is missing"),
+    (CACHED | {"llm_selected": None}, "llm_selected", "is missing"),
+    (PREDICTION | {"accuracy": None, "cost": None}, "accuracy", "is missing"),
+    (PREDICTION | {"generated_result": {"success": False, "error": "busy"}}, "success", "is false: 'busy'"),
     (BATTLE | {"prompt": "Hi", "winner": "nobody"}, "winner", "must be one of model_a, model_b"),
     (BATTLE | {"prompt": "Hi", "winner": ["model_a"]}, "winner", "must be one of"),
     (BATTLE | {"prompt": "Hi", "winner_model_a": 1, "winner_tie": 1}, "winner", "must be one of"),
@@ -557,7 +678,8 @@ counts = st.none() | st.integers(0, 10**9)
 any_record = st.builds(
     Record, text=labels, candidate=labels, quality=st.floats(0, 1), over=st.none(), cost=amounts, latency=amounts,
     input_tokens=counts, output_tokens=counts, query_id=labels, domain=st.none() | labels, split=st.none() | labels,
-    user_id=st.none() | labels,
+    user_id=st.none() | labels, images=st.lists(labels).map(tuple),
+    answer=st.none() | labels, logprobs=st.lists(st.floats(-50, 0)).map(tuple),
 )  # fmt: skip
 
 
@@ -606,6 +728,15 @@ def test_a_split_depends_on_the_seed_and_not_on_the_other_records() -> None:
     assert names != other_names
 
 
+@pytest.mark.parametrize("side", [0, 1])
+def test_a_side_that_is_split_once_more_needs_another_seed(side: int) -> None:
+    records = split(pool(200), test=0.3, seed=7)[side]
+
+    with pytest.raises(ConfigurationError, match=r"seed=7 with test=0\.3 leaves nothing .* take another seed"):
+        split(records, test=0.3, seed=7)
+    assert all(split(records, test=0.3, seed=8))
+
+
 @pytest.mark.parametrize("share", [0, 1, -0.1, float("nan")])
 def test_a_share_out_of_range_is_refused(share: float) -> None:
     with pytest.raises(ConfigurationError, match="test must be between 0 and 1 but got"):
@@ -618,6 +749,42 @@ def test_a_prompt_on_both_sides_is_a_leak() -> None:
     [leak] = leaks(train, test)
 
     assert (leak.text, leak.train, leak.test) == ("Ａ b", ("Ａ", "a"), ("t",))
+
+
+SAME = [
+    ("What is 2+2?", "what  is 2+2"),
+    ("Hello, world!", "hello world"),
+    ("He said “no”.", 'He said "no"'),
+    ("什么是路由？", "什么是路由"),
+    ("你好。再见。", "你好再见"),
+    ("Sort:\n[3, 1]", "sort [3 1]"),
+]
+OTHER = [
+    ("5 - 3", "5 / 3"),
+    ("What is 5!", "What is 5"),
+    ("f'(x)", "f(x)"),
+    ("(0, 1]", "[0, 1)"),
+    ("1.5", "15"),
+    ("a != b", "a = b"),
+    ("x < y", "x > y"),
+    ("C++", "C"),
+]
+
+
+@pytest.mark.parametrize(("one", "other", "leaked"), [(*p, True) for p in SAME] + [(*p, False) for p in OTHER])
+def test_near_duplicates_leak_and_what_means_something_else_does_not(one: str, other: str, leaked: bool) -> None:
+    train = [Record(text=one, candidate=name, quality=1.0) for name in ("small", "large")]
+    test = [Record(text=other, candidate="small", quality=1.0)]
+
+    assert len(leaks(train, test)) == leaked
+    assert deduplicate(train, test) == ([] if leaked else train)
+
+
+def test_the_same_words_about_another_image_do_not_leak() -> None:
+    train, test = ([Record(text="What?", candidate="small", quality=1.0, images=(one,))] for one in ("data:,a", "b"))
+
+    assert (leaks(train, test), deduplicate(train, test)) == ([], train)
+    assert len(leaks(train, train)) == 1
 
 
 def test_a_set_is_joined_by_query(tmp_path: Path) -> None:

@@ -507,3 +507,49 @@ def test_every_error_of_a_run_carries_a_trace() -> None:
         with pytest.raises(RouterError) as caught:
             play(Does(rule), {"a": [failure()]}, candidates=[A, B])
         assert caught.value.trace is not None
+
+
+class TestJudges:
+    """Candidates that may be asked with a prompt of their own."""
+
+    def test_only_a_call_with_a_prompt_may_ask_one(self) -> None:
+        request = Request(text="hi", candidates=(A,), judges=(B,))
+
+        def rule(prompt: str | None) -> Does:
+            return Does(lambda request, attempts: Call(candidate=B if not attempts else A, prompt=prompt, final=False))
+
+        moves = Run(strategy=rule("Who?"), request=request).decide()
+        with pytest.raises(StrategyError, match="'b', which is not among \\['a'\\]"):
+            Run(strategy=rule(None), request=request).decide()
+
+        assert [call.candidate for call in moves] == [B]
+
+    @pytest.mark.parametrize("state", ["failed", "resting"])
+    def test_one_that_failed_or_rests_is_not_shown(self, state: str) -> None:
+        shown: list[tuple[Candidate, ...]] = []
+
+        def rule(request: Request, attempts: Sequence[Attempt]) -> Call:
+            shown.append(request.judges)
+            if attempts or B not in request.judges:
+                return Call(candidate=A, final=True)
+            return Call(candidate=B, purpose="judge", prompt="Who?")
+
+        cooling = frozenset({"b"} if state == "resting" else ())
+        request = Request(text="hi", candidates=(A,), judges=(B, C), snapshot=Snapshot(cooling=cooling))
+        run = Run(strategy=Does(rule), request=request)
+        play(run.strategy, {"a": ["answer"], "b": [failure()]}, candidates=[A], run=run)
+
+        assert shown == ([(B, C), (C,)] if state == "failed" else [(C,)])
+
+    def test_a_prompt_that_is_too_long_for_one_says_nothing_of_the_conversation(self) -> None:
+        large, small = candidate("large", context_window=100), candidate("small", context_window=50)
+
+        def rule(request: Request, attempts: Sequence[Attempt]) -> Call:
+            if not attempts:
+                return Call(candidate=large, purpose="judge", prompt="long")
+            return Call(candidate=request.candidates[0], final=True)
+
+        replies: dict[str, Sequence[Reply]] = {"large": [failure("context_overflow")], "small": ["answer"]}
+        played = play(Does(rule), replies, candidates=[large, small])
+
+        assert played.trace.candidate == "small"

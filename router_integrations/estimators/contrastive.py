@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING
 
 from router_integrations.encoders import Encoder
 from router_integrations.estimators.learned import Data, Learned
-from router_integrations.estimators.numerics import adam, grades, logistic_regression, require_at_least, sigmoid
+from router_integrations.estimators.numerics import (
+    adam,
+    cross_entropy,
+    deviations,
+    grades,
+    logistic_regression,
+    require_at_least,
+    sigmoid,
+)
+from router_integrations.learning import Table
 
 if TYPE_CHECKING:
     import numpy as np
@@ -101,11 +110,30 @@ class DualContrastive(Learned):
         at = adam(slopes, start, steps=self.steps, rate=_RATE)
         cosines = _unit(vectors @ at["map"])[0] @ _unit(at["candidates"])[0].T
         curve = _curve(cosines, quality, graded)
-        errors = (sigmoid(curve[0] * cosines + curve[1]) - quality) ** 2 * graded
-        # One more error, that of a coin, for a candidate with few grades.
-        std = np.sqrt((errors.sum(axis=0) + 0.25) / (graded.sum(axis=0) + 1))
+        std = deviations(sigmoid(curve[0] * cosines + curve[1]), quality, graded)
         state = {"map": at["map"], "candidates": _unit(at["candidates"])[0], "curve": curve, "std": std}
         return data.table.names, {name: value.astype(np.float32) for name, value in state.items()}
+
+    def _onboard(self, state: State, vectors: NDArray[np.float32], table: Table) -> State:
+        import numpy as np
+
+        quality, graded = grades(table)
+        queries = _unit(vectors @ state["map"])[0].astype(float)
+        steepness, offset = state["curve"].astype(float)
+
+        def slopes(at: Parameters) -> Parameters:
+            keys, sizes = _unit(at["candidates"])
+            slope = cross_entropy(steepness * queries @ keys.T + offset, quality, graded)[1]
+            return {"candidates": _through(steepness * slope.T @ queries, keys, sizes)}
+
+        # From the mean of the others towards what they answer well.
+        start = state["candidates"].mean(axis=0) + (quality - graded / 2).T @ queries
+        at = adam(slopes, {"candidates": _unit(start)[0]}, steps=self.steps, rate=_RATE)
+        keys = _unit(at["candidates"])[0]
+        std = deviations(sigmoid(steepness * queries @ keys.T + offset), quality, graded)
+        more = {"candidates": keys, "std": std}
+        joined = {name: np.concatenate([state[name], value]).astype(np.float32) for name, value in more.items()}
+        return {**state, **joined}
 
     def _predict(self, state: State, vectors: NDArray[np.float32]) -> tuple[Floats, Floats]:
         import numpy as np

@@ -102,7 +102,7 @@ class Learned:
         vectors = encoded(encoder, table.texts, table.images)
         data = Data(vectors=vectors, table=table, battles=battles, encoder=encoder, graded=graded)
         names, state = self._learn(data)
-        lengths = learn_lengths(table, names, vectors)
+        lengths = self._lengths(state, learn_lengths(table, names, vectors))
         means = _mean_tokens(table, names)
         self.fitted_ = Fitted(names=names, output_tokens=means, encoder=encoder, state=state, lengths=lengths)
         return self
@@ -219,6 +219,10 @@ class Learned:
     def _predict(self, state: State, vectors: NDArray[np.float32]) -> tuple[Floats, Floats]:
         """Return quality and standard deviation, vectors by learnt candidates."""
         raise NotImplementedError
+
+    def _lengths(self, state: State, learnt: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return what `learn_lengths` learnt in `fit`, filled up for candidates without records."""
+        return learnt
 
     def _onboard(self, state: State, vectors: NDArray[np.float32], table: Table) -> State:
         """Return `state` with the candidates of `table` added after those it knows; `vectors` are its queries."""

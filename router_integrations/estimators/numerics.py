@@ -169,10 +169,36 @@ def posterior_roots(features: Array, weights: Array, prior: float) -> Array:
     >>> posterior_roots(np.ones((3, 1)), np.ones((3, 1)), prior=1.0).tolist()
     [[[0.5]]]
     """
+    return covariance_roots(information(features, weights), prior)
+
+
+def information(features: Array, weights: Array) -> Array:
+    """Return what the grades tell of each candidate's weights: candidates by features by features.
+
+    Args:
+        features: Queries by features; by candidate, candidates by queries by features.
+        weights: Information of each grade, queries by candidates: 0 where one is missing.
+
+    >>> import numpy as np
+    >>> information(np.ones((3, 1)), np.ones((3, 1))).tolist()
+    [[[3.0]]]
+    """
     import numpy as np
 
-    floor = prior * np.eye(features.shape[1])
-    precisions = np.array([(features * column[:, None]).T @ features + floor for column in weights.T])
+    each = np.broadcast_to(features, (weights.shape[1], *features.shape[-2:]))
+    return np.array([(own * column[:, None]).T @ own for own, column in zip(each, weights.T, strict=True)])
+
+
+def covariance_roots(told: Array, prior: float) -> Array:
+    """Return, per candidate, a root of the inverse of `told` plus `prior` on the diagonal.
+
+    >>> import numpy as np
+    >>> covariance_roots(np.array([[[3.0]]]), prior=1.0).tolist()
+    [[[0.5]]]
+    """
+    import numpy as np
+
+    precisions = told + prior * np.eye(told.shape[-1])
     roots: Array = np.linalg.inv(np.linalg.cholesky(precisions)).transpose(0, 2, 1)
     return roots
 
@@ -188,6 +214,20 @@ def margins(features: Array, roots: Array) -> Array:
 
     lengths: Array = np.linalg.norm(features @ roots, axis=2).T
     return lengths
+
+
+def deviations(expected: Array, quality: Array, graded: Array) -> Array:
+    """Return the standard deviation of each candidate's grades from those expected; one more is a coin's.
+
+    >>> import numpy as np
+    >>> deviations(np.full((3, 1), 0.5), np.array([[1.0], [0.0], [0.0]]), np.array([[1.0], [1.0], [0.0]])).tolist()
+    [0.5]
+    """
+    import numpy as np
+
+    errors = (expected - quality) ** 2 * graded
+    result: Array = np.sqrt((errors.sum(axis=0) + 0.25) / (graded.sum(axis=0) + 1))
+    return result
 
 
 def require_at_least(least: float, name: str, value: float) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from router_integrations.encoders import Encoder
 from router_integrations.errors import ConfigurationError
 from router_integrations.estimators.learned import Data, Learned
+from router_integrations.estimators.lines import COIN, joined, ridge, scores, state_of
 from router_integrations.estimators.numerics import (
     grades,
     logistic_regression,
@@ -16,16 +17,16 @@ from router_integrations.estimators.numerics import (
     require_at_least,
     sigmoid,
 )
+from router_integrations.learning import Table
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from router_integrations.estimators.learned import Floats, State
+    from router_integrations.estimators.lines import Lines
     from router_integrations.estimators.numerics import Array
 
-# Squared error of one more grade that every candidate is taken to have: that of a coin.
-_COIN = 0.25
 # Grades in a batch of scikit-learn's networks.
 _BATCH = 200
 # Queries that are predicted at once, so that the hidden layers of many candidates fit in memory.
@@ -42,6 +43,10 @@ class Linear(Learned):
     O(dimensions² + candidates · dimensions).
 
     The linear router of RouterBench (arXiv 2403.12031); the quality head of CARROT (arXiv 2502.03261) has this shape.
+    With ``link="logistic"`` it stands in for the meta-model of FORC (2308.06077), one classifier that reads a word for
+    the candidate beside the query: in a linear one that word has to choose the line, or all candidates would differ by
+    a constant. FORC's rule, the cheapest that is right with probability one half, is ``Utility(enough=0.5)``; where
+    none reaches it FORC takes the largest, `Best` the likeliest.
 
     Args:
         alpha: Weight of the squared coefficients beside the summed loss of the grades, above 0.
@@ -76,55 +81,32 @@ class Linear(Learned):
         self.link = link
 
     def _learn(self, data: Data) -> tuple[tuple[str, ...], State]:
-        import numpy as np
-
         vectors = data.vectors.astype(float)
         quality, graded = grades(data.table)
-        learn = _ridge if self.link == "identity" else _logistic
-        weights, intercept, noise, information = learn(vectors, quality, graded, self.alpha)
-        spread, axes = np.linalg.eigh(vectors.T @ vectors / len(vectors))
-        precision = self.alpha + np.maximum(spread, 0.0)[:, None] * information
-        state = {"weights": weights, "intercept": intercept, "axes": axes, "noise": noise}
-        state |= {"information": information, "precision": precision}
-        return data.table.names, {name: value.astype(np.float32) for name, value in state.items()}
+        return data.table.names, state_of(vectors, self._lines(vectors, quality, graded), self.alpha)
+
+    def _onboard(self, state: State, vectors: NDArray[np.float32], table: Table) -> State:
+        return joined(state, self._lines(vectors.astype(float), *grades(table)), self.alpha)
+
+    def _lines(self, vectors: Array, quality: Array, graded: Array) -> Lines:
+        learn = ridge if self.link == "identity" else _logistic
+        return learn(vectors, quality, graded, self.alpha)
 
     def _predict(self, state: State, vectors: NDArray[np.float32]) -> tuple[Floats, Floats]:
-        import numpy as np
-
-        score = (vectors @ state["weights"] + state["intercept"]).astype(float)
-        along = (vectors @ state["axes"]) ** 2 @ (1 / state["precision"])
-        std = np.sqrt(state["noise"] * (1 / state["information"] + along)).astype(float)
+        score, std = scores(state, vectors)
         if self.link == "identity":
             return score, std
         quality: Floats = sigmoid(score).astype(float)
         return quality, quality * (1 - quality) * std
 
 
-def _ridge(vectors: Array, quality: Array, graded: Array, alpha: float) -> tuple[Array, Array, Array, Array]:
-    """Return weights, intercepts, noise and the number of grades of each candidate."""
-    import numpy as np
-
-    weights, intercept = np.zeros((vectors.shape[1], quality.shape[1])), np.zeros(quality.shape[1])
-    patterns, pattern_of = np.unique(graded, axis=1, return_inverse=True)
-    for index, pattern in enumerate(patterns.T):
-        rows, columns = pattern > 0, pattern_of.ravel() == index
-        at, of = vectors[rows], quality[np.ix_(rows, columns)]
-        centre, mean = at.mean(axis=0), of.mean(axis=0)
-        at = at - centre
-        weights[:, columns] = np.linalg.solve(at.T @ at + alpha * np.eye(at.shape[1]), at.T @ (of - mean))
-        intercept[columns] = mean - centre @ weights[:, columns]
-    count = graded.sum(axis=0)
-    errors = ((vectors @ weights + intercept - quality) ** 2 * graded).sum(axis=0)
-    return weights, intercept, (errors + _COIN) / (count + 1), count
-
-
-def _logistic(vectors: Array, quality: Array, graded: Array, alpha: float) -> tuple[Array, Array, Array, Array]:
+def _logistic(vectors: Array, quality: Array, graded: Array, alpha: float) -> Lines:
     """Return weights, intercepts, noise and information of each candidate."""
     import numpy as np
 
     weights, intercept = logistic_regression(vectors, quality, graded, alpha)
     expected = sigmoid(vectors @ weights + intercept)
-    information = (expected * (1 - expected) * graded).sum(axis=0) + _COIN
+    information = (expected * (1 - expected) * graded).sum(axis=0) + COIN
     return weights, intercept, np.ones(len(intercept)), information
 
 
@@ -177,20 +159,29 @@ class MLP(Learned):
         self.seed = seed
 
     def _learn(self, data: Data) -> tuple[tuple[str, ...], State]:
+        return data.table.names, self._networks(data.vectors, data.table)
+
+    def _onboard(self, state: State, vectors: NDArray[np.float32], table: Table) -> State:
+        import numpy as np
+
+        more = self._networks(vectors, table)
+        return {name: np.concatenate([value, more[name]]) for name, value in state.items()}
+
+    def _networks(self, vectors: NDArray[np.float32], table: Table) -> State:
         import numpy as np
         from sklearn.neural_network import MLPRegressor
         from sklearn.utils.parallel import Parallel, delayed
 
-        quality, graded = grades(data.table, data.vectors.dtype)
+        quality, graded = grades(table, vectors.dtype)
         rows = [column > 0 for column in graded.T]
         options = {"alpha": self.alpha, "random_state": self.seed}
         models = [MLPRegressor(hidden_layer_sizes=(self.hidden,), **options) for _ in rows]
         networks = Parallel()(
-            delayed(_network)(model, self.steps, data.vectors[at], quality[at, index])
+            delayed(_network)(model, self.steps, vectors[at], quality[at, index])
             for index, (model, at) in enumerate(zip(models, rows, strict=True))
         )
         stacked = {name: np.stack([network[name] for network in networks]) for name in networks[0]}
-        return data.table.names, {name: value.astype(np.float32) for name, value in stacked.items()}
+        return {name: value.astype(np.float32) for name, value in stacked.items()}
 
     def _predict(self, state: State, vectors: NDArray[np.float32]) -> tuple[Floats, Floats]:
         import numpy as np
@@ -215,7 +206,7 @@ def _network(model: Any, steps: int, vectors: Array, quality: Array) -> dict[str
     first, last = model.coefs_
     units = _rectified(vectors, first, model.intercepts_[0])
     output = np.concatenate([last[:, 0], model.intercepts_[1]])
-    noise = (((units @ output - quality) ** 2).sum() + _COIN) / (len(quality) + 1)
+    noise = (((units @ output - quality) ** 2).sum() + COIN) / (len(quality) + 1)
     roots = np.sqrt(noise) * posterior_roots(units, np.ones((len(units), 1)), prior=1.0)[0]
     return {"first": first, "shift": model.intercepts_[0], "output": output, "roots": roots}
 

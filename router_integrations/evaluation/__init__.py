@@ -1,6 +1,7 @@
-"""How good a router is: replay over recorded outcomes, metrics, curves, intervals."""
+"""How good a router is: replay over recorded outcomes, metrics, curves, intervals, reports."""
 
 from router_integrations.evaluation.bootstrap import Interval, bootstrap, paired_bootstrap
+from router_integrations.evaluation.bulk import Forecast, forecast
 from router_integrations.evaluation.curves import (
     Curve,
     Point,
@@ -13,6 +14,16 @@ from router_integrations.evaluation.curves import (
     strong_share,
     sweep,
     uniform,
+)
+from router_integrations.evaluation.evaluating import cross_evaluate, evaluate
+from router_integrations.evaluation.leaderboards import (
+    arena_score,
+    call_rate_bands,
+    cost_save,
+    optimal_selection,
+    perf_gain,
+    quality_drop,
+    selection_entropy,
 )
 from router_integrations.evaluation.metrics import (
     aiq,
@@ -29,13 +40,23 @@ from router_integrations.evaluation.metrics import (
     pgr,
     quality_neutral_cost,
 )
-from router_integrations.evaluation.replay import Replay, replay, replay_each, subset
+from router_integrations.evaluation.replay import Replay, replay, replay_each
+from router_integrations.evaluation.report import Evaluation, Result
+from router_integrations.evaluation.selective import auarc
+from router_integrations.evaluation.tables import priced, subset
 
 __all__ = [
+    "evaluate",
+    "cross_evaluate",
+    "Evaluation",
+    "Result",
     "Replay",
     "replay",
     "replay_each",
+    "Forecast",
+    "forecast",
     "subset",
+    "priced",
     "Curve",
     "Point",
     "sweep",
@@ -57,9 +78,17 @@ __all__ = [
     "quality_neutral_cost",
     "gain",
     "gap",
+    "perf_gain",
+    "cost_save",
+    "quality_drop",
+    "arena_score",
+    "optimal_selection",
+    "selection_entropy",
+    "call_rate_bands",
     "ece",
     "brier",
     "auroc",
+    "auarc",
     "Interval",
     "bootstrap",
     "paired_bootstrap",

@@ -1,4 +1,4 @@
-"""What `Best` chooses for many queries at once: its own rule on arrays, for an estimator that predicts in bulk."""
+"""What is expected of many queries at once, and what `Best` chooses then: its own rule on arrays."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from router_integrations.candidates import Candidate
 from router_integrations.estimators.learned import Learned
 from router_integrations.strategies import Best
-from router_integrations.types import Request, Strategy, Utility
+from router_integrations.types import Estimator, Request, Strategy, Utility
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -54,8 +54,33 @@ def in_bulk(strategy: Strategy) -> tuple[Learned, Utility] | None:
     return None if own or estimator.fitted_ is None else (estimator, strategy.utility or Utility())
 
 
-def forecast(estimator: Learned, requests: Sequence[Request], candidates: Sequence[Candidate]) -> Forecast:
-    """Return what `estimator` expects of each candidate on each request."""
+def forecast(estimator: Estimator, requests: Sequence[Request], candidates: Sequence[Candidate]) -> Forecast:
+    """Return what `estimator` expects of each candidate on each request, in bulk where it can.
+
+    `allocate` and `dual_price` take its quality and cost, with NaN where it is not `allowed`.
+
+    Args:
+        estimator: Predicts quality and cost.
+        requests: The queries, each with its `input_tokens` and the `candidates` it may be offered to.
+        candidates: The columns.
+
+    >>> from router_integrations.estimators import Difficulty
+    >>> pool = (Candidate("small", model=object(), strength=0.3, input_price=0.0, output_price=1e-6),
+    ...         Candidate("big", model=object(), strength=0.9, input_price=0.0, output_price=1e-5))
+    >>> asked = [Request(text="hi", input_tokens=1, candidates=pool), Request(text="Prove it", candidates=pool[1:])]
+    >>> expected = forecast(Difficulty(), asked, pool)
+    >>> expected.allowed.tolist(), expected.quality.shape, (expected.cost[:, 0] < expected.cost[:, 1]).tolist()
+    ([[True, True], [False, True]], (2, 2), [True, True])
+    """
+    known = in_bulk(Best(estimator=estimator))
+    if known is not None:
+        return _learned(known[0], requests, candidates)
+    each = [[(e.quality, e.std, e.cost, e.latency) for e in estimator.estimate(r, candidates)] for r in requests]
+    quality, std, cost, latency = np.moveaxis(np.array(each, dtype=float), 2, 0)
+    return Forecast(allowed=_allowed(requests, candidates), quality=quality, std=std, cost=cost, latency=latency)
+
+
+def _learned(estimator: Learned, requests: Sequence[Request], candidates: Sequence[Candidate]) -> Forecast:
     from joblib import Parallel, delayed  # type: ignore[import-untyped]
 
     texts, images = [request.text for request in requests], [request.images for request in requests]
@@ -64,9 +89,8 @@ def forecast(estimator: Learned, requests: Sequence[Request], candidates: Sequen
         for start in range(0, len(texts), CHUNK)
     )
     quality, std, tokens = (np.concatenate(each).astype(float) for each in zip(*parts, strict=True))
-    allowed = [{candidate.name for candidate in request.candidates} for request in requests]
     return Forecast(
-        allowed=np.array([[candidate.name in names for candidate in candidates] for names in allowed]),
+        allowed=_allowed(requests, candidates),
         quality=quality,
         std=std,
         cost=_costs(tokens, requests, candidates),
@@ -94,6 +118,11 @@ def choose(utility: Utility, expected: Forecast) -> NDArray[np.intp]:
         left = left & (key == best)
     chosen: NDArray[np.intp] = left.argmax(axis=1)
     return chosen
+
+
+def _allowed(requests: Sequence[Request], candidates: Sequence[Candidate]) -> NDArray[np.bool_]:
+    offered = [{candidate.name for candidate in request.candidates} for request in requests]
+    return np.array([[candidate.name in names for candidate in candidates] for names in offered])
 
 
 def _costs(tokens: Floats, requests: Sequence[Request], candidates: Sequence[Candidate]) -> Floats:

@@ -280,8 +280,8 @@ def _pair(first: ArrayLike, second: ArrayLike) -> tuple[Floats, Floats]:
     x, y = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
     if x.shape != y.shape or x.ndim != 1 or not x.size or not (np.isfinite(x).all() and np.isfinite(y).all()):
         raise ConfigurationError(
-            f"two equally long lists of finite numbers are needed but the shapes are {x.shape} and {y.shape}; "
-            "drop what is unknown"
+            f"two flat, equally long lists of finite numbers are needed but the shapes are {x.shape} and {y.shape}; "
+            + ("flatten both, such as with .ravel()" if x.ndim > 1 or y.ndim > 1 else "drop what is unknown")
         )
     return x, y
 

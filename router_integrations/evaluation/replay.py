@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -12,18 +13,22 @@ from router_integrations import engine
 from router_integrations.candidates import Candidate, as_candidates, eligible
 from router_integrations.errors import Abstained, AllCandidatesFailed, ConfigurationError, LimitExceeded
 from router_integrations.evaluation.bulk import CHUNK, Forecast, choose, forecast, in_bulk
+from router_integrations.evaluation.tables import priced, prompt_tokens, subset
 from router_integrations.learning import Table
 from router_integrations.limits import Limits
+from router_integrations.pacer import Pacer
 from router_integrations.steps import Run
 from router_integrations.testing.table import Outcome, TableHost
-from router_integrations.tokens import estimate_tokens
-from router_integrations.types import Request, Strategy, Usage, Utility
+from router_integrations.types import Request, Snapshot, Strategy, Utility
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
     Rows = Sequence[Mapping[str, Outcome | Sequence[Outcome]]]
+
+
+_NOTHING_TOLD = Outcome()
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -66,6 +71,7 @@ def replay(
     *,
     outcomes: Rows | None = None,
     limits: Limits | None = None,
+    pacer: Pacer | None = None,
 ) -> Replay:
     """Return what `strategy` would have done with the queries of `table`.
 
@@ -80,6 +86,7 @@ def replay(
         candidates: Those that may be asked, in the user's order; each has a column in `table`.
         outcomes: For each query, the replies by candidate name, for strategies that read them.
         limits: How far one query may go.
+        pacer: Sets the price of each query and is told its cost, so that the queries run one after the other.
 
     Raises:
         ConfigurationError: The table lacks a candidate, or nobody's grade of a query.
@@ -93,6 +100,9 @@ def replay(
     >>> done.mean_quality, done.mean_cost, done.share("small")
     (0.5, 0.02, 1.0)
     """
+    if pacer is not None:
+        bench = _bench(table, as_candidates(candidates), outcomes, limits or Limits())
+        return _through_engine(strategy, replace(bench, pacer=pacer))
     return replay_each([strategy], table, candidates, outcomes=outcomes, limits=limits)[0]
 
 
@@ -121,35 +131,27 @@ def replay_each(
         estimator, utility = known
         if id(estimator) not in forecasts:
             forecasts[id(estimator)] = forecast(estimator, bench.requests, bench.candidates)
-        done.append(_at_once(utility, forecasts[id(estimator)], bench))
+        done.append(at_once(utility, forecasts[id(estimator)], bench.table))
     return done
 
 
-def subset(table: Table, *, rows: Sequence[int] | None = None, names: Sequence[str] | None = None) -> Table:
-    """Return some queries and candidates of a table, in the order given; all of them by default.
-
-    Raises:
-        ConfigurationError: The table does not know a name.
+def at_once(utility: Utility, expected: Forecast, table: Table) -> Replay:
+    """Return what a `Best` would have done whose estimator expects what `expected` says of the queries of `table`.
 
     >>> from router_integrations.learning import Record
-    >>> table = Table.of(Record(text=text, candidate="m", quality=1.0) for text in "abc")
-    >>> subset(table, rows=[2, 0]).texts
-    ('c', 'a')
+    >>> table = Table.of([Record(text="hi", candidate=name, quality=1.0) for name in "mn"])
+    >>> one = np.array([[0.5, 0.9]])
+    >>> expected = Forecast(allowed=one > 0, quality=one, std=one * 0, cost=one, latency=one)
+    >>> at_once(Utility(enough=1), expected, table).share("n")
+    1.0
     """
-    names = table.names if names is None else tuple(names)
-    if unknown := [name for name in names if name not in table.names]:
-        raise ConfigurationError(f"the table knows nothing of {unknown}; it has {list(table.names)}")
-    chosen = range(len(table.texts)) if rows is None else [int(row) for row in rows]
-    at = np.ix_(np.array(chosen, dtype=int), np.array([table.names.index(name) for name in names], dtype=int))
-    return Table(
-        texts=tuple(table.texts[row] for row in chosen),
-        names=names,
-        quality=table.quality[at],
-        cost=table.cost[at],
-        latency=table.latency[at],
-        output_tokens=table.output_tokens[at],
-        domains=tuple(table.domains[row] for row in chosen),
-        images=tuple(table.images[row] for row in chosen),
+    chosen = choose(utility, expected)
+    return Replay(
+        names=table.names,
+        chosen=chosen,
+        quality=_grades(table, chosen),
+        cost=table.cost[np.arange(len(chosen)), chosen],
+        attempts=np.ones_like(chosen),
     )
 
 
@@ -160,9 +162,9 @@ class _Bench:
     candidates: tuple[Candidate, ...]
     requests: tuple[Request, ...]
     table: Table
-    cost: Floats
     outcomes: Rows | None
     limits: Limits
+    pacer: Pacer | None = None
 
     def part(self, start: int) -> _Bench:
         rows = range(start, min(start + CHUNK, len(self.requests)))
@@ -170,7 +172,6 @@ class _Bench:
             self,
             requests=self.requests[start : rows.stop],
             table=subset(self.table, rows=rows),
-            cost=self.cost[start : rows.stop],
             outcomes=None if self.outcomes is None else self.outcomes[start : rows.stop],
         )
 
@@ -178,77 +179,63 @@ class _Bench:
         given = {} if self.outcomes is None else self.outcomes[row]
         replies = {}
         for column, candidate in enumerate(self.candidates):
-            reply = given.get(candidate.name, Outcome())
-            each = (reply,) if isinstance(reply, Outcome) else reply
-            replies[candidate.name] = [_priced(one, self.cost[row, column]) for one in each]
+            reply, cost = given.get(candidate.name), float(self.table.cost[row, column])
+            each = (_NOTHING_TOLD,) if reply is None else (reply,) if isinstance(reply, Outcome) else reply
+            replies[candidate.name] = [_priced(one, cost) for one in each]
         return TableHost(replies)
 
 
 def _priced(outcome: Outcome, cost: float) -> Outcome:
     """The outcome with the cost of the table, unless it tells its own or there is nothing to pay."""
     told = outcome.cost is not None or outcome.usage is not None or outcome.error is not None
-    return outcome if told or np.isnan(cost) else replace(outcome, cost=float(cost))
+    if told or math.isnan(cost):
+        return outcome
+    return Outcome(cost=cost) if outcome is _NOTHING_TOLD else replace(outcome, cost=cost)
 
 
 def _bench(table: Table, candidates: tuple[Candidate, ...], outcomes: Rows | None, limits: Limits) -> _Bench:
-    table = subset(table, names=[candidate.name for candidate in candidates])
+    table = priced(table, candidates)
     if outcomes is not None and len(outcomes) != len(table.texts):
         raise ConfigurationError(f"there are {len(outcomes)} rows of outcomes for {len(table.texts)} queries")
-    requests = tuple(_request(table, row, candidates) for row in range(len(table.texts)))
     return _Bench(
         candidates=candidates,
-        requests=requests,
+        requests=tuple(request_of(table, row, candidates) for row in range(len(table.texts))),
         table=table,
-        cost=_paid(table, candidates, requests),
         outcomes=outcomes,
         limits=limits,
     )
 
 
-def _request(table: Table, row: int, candidates: Sequence[Candidate]) -> Request:
+def request_of(table: Table, row: int, candidates: Sequence[Candidate]) -> Request:
+    """Return the query in a row of a table that has the candidates' columns, offered to those with a grade on it.
+
+    Raises:
+        ConfigurationError: Nobody has one.
+    """
     text = table.texts[row]
-    request = Request(text=text, images=table.images[row], input_tokens=estimate_tokens(text))
+    user = table.user_ids[row] if table.user_ids else None
+    size, estimated = prompt_tokens(table, row)
+    request = Request(text=text, images=table.images[row], user_id=user, input_tokens=size, tokens_estimated=estimated)
     graded = [c for c, grade in zip(candidates, table.quality[row], strict=True) if not np.isnan(grade)]
     if not graded:
         raise ConfigurationError(f"no candidate has a grade on query {row} ({text[:40]!r}); leave the query out")
-    return replace(request, candidates=eligible(graded, request)[0])
-
-
-def _paid(table: Table, candidates: Sequence[Candidate], requests: Sequence[Request]) -> Floats:
-    """The costs of the table, filled up from the candidates' prices."""
-    cost = table.cost.copy()
-    for row, column in np.argwhere(np.isnan(cost) & ~np.isnan(table.output_tokens)):
-        tokens = round(table.output_tokens[row, column])
-        usage = Usage(input_tokens=requests[row].input_tokens, output_tokens=tokens, estimated=True)
-        price = candidates[column].cost(usage)
-        cost[row, column] = np.nan if price is None else price
-    return cost
+    return replace(request, candidates=eligible(graded, request)[0], judges=tuple(candidates))
 
 
 def _through_engine(strategy: Strategy, bench: _Bench) -> Replay:
     from joblib import Parallel, delayed  # type: ignore[import-untyped]
 
     starts = range(0, len(bench.requests), CHUNK)
-    parts = Parallel()(delayed(_run_part)(strategy, bench.part(start)) for start in starts)
+    split = (delayed(_run_part)(strategy, bench.part(start)) for start in starts)
+    parts = Parallel()(split) if bench.pacer is None else [_run_part(strategy, bench)]
     rows = [row for part in parts for row in part]
     chosen = np.array([row[0] for row in rows], dtype=np.intp)
     return Replay(
         names=bench.table.names,
         chosen=chosen,
-        quality=_grades(bench, chosen),
+        quality=_grades(bench.table, chosen),
         cost=np.array([row[1] for row in rows], dtype=float),
         attempts=np.array([row[2] for row in rows], dtype=np.intp),
-    )
-
-
-def _at_once(utility: Utility, expected: Forecast, bench: _Bench) -> Replay:
-    chosen = choose(utility, expected)
-    return Replay(
-        names=bench.table.names,
-        chosen=chosen,
-        quality=_grades(bench, chosen),
-        cost=bench.cost[np.arange(len(chosen)), chosen],
-        attempts=np.ones_like(chosen),
     )
 
 
@@ -258,7 +245,10 @@ def _run_part(strategy: Strategy, bench: _Bench) -> list[tuple[int, float, int]]
 
 def _run_one(strategy: Strategy, bench: _Bench, row: int) -> tuple[int, float, int]:
     """Return the position of the candidate that answered, the USD paid and the calls made."""
-    run = Run(strategy=strategy, request=bench.requests[row], limits=bench.limits)
+    request, pacer = bench.requests[row], bench.pacer
+    if pacer is not None:
+        request = replace(request, snapshot=Snapshot(price=pacer.current()))
+    run = Run(strategy=strategy, request=request, limits=bench.limits, pacer=pacer)
     try:
         trace = engine.run(run, bench.host(row))
     except (Abstained, AllCandidatesFailed, LimitExceeded):
@@ -268,5 +258,5 @@ def _run_one(strategy: Strategy, bench: _Bench, row: int) -> tuple[int, float, i
     return chosen, np.nan if trace.cost is None else trace.cost, len(trace.attempts)
 
 
-def _grades(bench: _Bench, chosen: NDArray[np.intp]) -> Floats:
-    return np.where(chosen < 0, 0.0, bench.table.quality[np.arange(len(chosen)), chosen])
+def _grades(table: Table, chosen: NDArray[np.intp]) -> Floats:
+    return np.where(chosen < 0, 0.0, table.quality[np.arange(len(chosen)), chosen])

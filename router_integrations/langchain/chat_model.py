@@ -14,6 +14,7 @@ from pydantic import ConfigDict, Field, SecretStr, ValidationError, field_valida
 from router_integrations._version import __version__
 from router_integrations.candidates import Candidate, as_candidates
 from router_integrations.encoders import Encoder
+from router_integrations.encoders_fusion import ImageEncoder
 from router_integrations.errors import ConfigurationError, StorageError
 from router_integrations.health import Health
 from router_integrations.langchain.binding import ToolBinding
@@ -26,6 +27,7 @@ from router_integrations.langchain.serialize import router_json
 from router_integrations.langchain.session import Pool, Settings, job_of, open_session
 from router_integrations.langchain.structured import Bindable
 from router_integrations.limits import Limits
+from router_integrations.pacer import Pacer
 from router_integrations.storage import SavedRouter, load_router, save_router
 from router_integrations.strategies import Best
 from router_integrations.tokens import token_ids
@@ -33,7 +35,8 @@ from router_integrations.trace import Trace
 from router_integrations.types import Strategy
 
 # The options that a folder holds beside candidates and strategy; the others are secrets or objects of the user's.
-_SAVED = ("limits", "context_turns", "temperature", "max_tokens", "timeout", "max_retries", "stop", "streaming")
+_CALL_SETTINGS = ("temperature", "max_tokens", "timeout", "max_retries", "stop", "streaming")
+_SAVED = ("limits", "pacer", "context_turns", *_CALL_SETTINGS)
 
 
 class RouterChatModel(Bindable, RoutedChatModel):  # type: ignore[misc]  # LangChain's binding is private
@@ -58,6 +61,7 @@ class RouterChatModel(Bindable, RoutedChatModel):  # type: ignore[misc]  # LangC
         streaming: Whether `invoke` streams from the LiteLLM candidates, for callbacks that watch tokens.
         api_key: Key of the LiteLLM candidates, which must then share one provider.
         health: Which candidates rest after failing; give routers the same one to share it.
+        pacer: Holds the mean cost of requests near a budget; give routers the same one to share it.
         on_trace: Called with the trace of each request, failed ones too.
 
     Raises:
@@ -83,6 +87,7 @@ class RouterChatModel(Bindable, RoutedChatModel):  # type: ignore[misc]  # LangC
     streaming: bool = False
     api_key: SecretStr | None = Field(default=None, repr=False)
     health: Health = Field(default_factory=Health, exclude=True, repr=False)
+    pacer: Pacer | None = Field(default=None, exclude=True, repr=False)
 
     def __init__(self, **options: Any) -> None:
         try:
@@ -128,9 +133,9 @@ class RouterChatModel(Bindable, RoutedChatModel):  # type: ignore[misc]  # LangC
         return copied
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> "RouterChatModel":
-        """Copy the fields deeply, but for candidates, which never change, and health, which is shared on purpose."""
+        """Copy the fields deeply, but for candidates, which never change, and health and pacer, which are shared."""
         memo = {} if memo is None else memo
-        memo |= {id(self.candidates): self.candidates, id(self.health): self.health}
+        memo |= {id(self.candidates): self.candidates, id(self.health): self.health, id(self.pacer): self.pacer}
         return super(RouterChatModel, self.__copy__()).__deepcopy__(memo)
 
     def _forget(self) -> None:
@@ -147,6 +152,7 @@ class RouterChatModel(Bindable, RoutedChatModel):  # type: ignore[misc]  # LangC
             strategy=self.strategy,
             limits=self.limits,
             health=self.health,
+            pacer=self.pacer,
             context_turns=self.context_turns,
             limiter=self.rate_limiter,
         )
@@ -168,8 +174,8 @@ class RouterChatModel(Bindable, RoutedChatModel):  # type: ignore[misc]  # LangC
     def save(self, folder: str | PathLike[str]) -> None:
         """Save candidates, strategy and what it learnt, limits and call settings to `folder`; see `load`.
 
-        Secrets, own chat models, `health`, callbacks and the like stay out. A folder that was saved before is replaced
-        as a whole; any other is left alone.
+        Secrets, own chat models, `health`, callbacks and the like stay out, and so does a pacer's price of the moment.
+        A folder that was saved before is replaced as a whole; any other is left alone.
 
         Args:
             folder: Where to.
@@ -186,7 +192,7 @@ class RouterChatModel(Bindable, RoutedChatModel):  # type: ignore[misc]  # LangC
         folder: str | PathLike[str],
         *,
         models: Mapping[str, Any] | None = None,
-        encoder: Encoder | None = None,
+        encoder: Encoder | ImageEncoder | None = None,
         **options: Any,
     ) -> Self:
         """Return the router that was saved in `folder`; it decides as it did. Keys are read from the environment.

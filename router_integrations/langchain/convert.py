@@ -185,10 +185,12 @@ def attempt_fields(message: AIMessage, candidate: Candidate) -> dict[str, Any]:
     """
     metadata = message.response_metadata
     usage = _usage(message)
+    logprobs = metadata.get("logprobs") or metadata.get("logprobs_result")
     return {
         "text": str(message.text),
         "tool_calls": tuple({name: call[name] for name in ("name", "args", "id")} for call in message.tool_calls),
-        "logprobs": _logprobs(metadata.get("logprobs") or metadata.get("logprobs_result")),
+        "logprobs": _logprobs(logprobs),
+        "top_logprobs": _top_logprobs(logprobs),
         "finish_reason": next((str(metadata[key]) for key in _FINISH_KEYS if metadata.get(key)), None),
         "model": next((str(metadata[key]) for key in _MODEL_KEYS if metadata.get(key)), None),
         "usage": usage,
@@ -229,3 +231,11 @@ def _logprobs(reported: Any) -> tuple[float, ...]:
     if not isinstance(reported, list):
         return ()
     return tuple(float(token["logprob"]) for token in reported if isinstance(token, Mapping) and "logprob" in token)
+
+
+def _top_logprobs(reported: Any) -> tuple[tuple[float, ...], ...]:
+    content = reported.get("content") if isinstance(reported, Mapping) else None
+    places = [token.get("top_logprobs") or () for token in content or () if isinstance(token, Mapping)]
+    if not any(places):
+        return ()
+    return tuple(tuple(sorted((float(one["logprob"]) for one in place), reverse=True)) for place in places)

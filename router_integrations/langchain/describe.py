@@ -82,6 +82,7 @@ def describe(job: Job, config: RunnableConfig, *, context_turns: int, candidates
         cached_tokens=sum(sizes[:end]) // 4,
         max_output_tokens=job.kwargs.get("max_tokens") or job.kwargs.get("max_completion_tokens"),
         modalities=modalities,
+        images=_images(messages, kinds) if "image" in modalities else (),
         needs=_needs(job, kinds, modalities, tools),
         tools=tools,
         schema=_schema(job),
@@ -147,6 +148,28 @@ def _modality(block: Mapping[str, Any]) -> Modality | None:
         return _BLOCK_MODALITY.get(kind)
     family = str(block.get("mime_type", "")).partition("/")[0]
     return {"image": "image", "audio": "audio", "video": "video"}.get(family, "pdf")  # type: ignore[return-value]
+
+
+def _images(messages: Sequence[BaseMessage], kinds: Sequence[str]) -> tuple[str, ...]:
+    """Return the images of the last human turn; what a tool or a model has shown is not what is asked."""
+    last = next((m for m, kind in zip(reversed(messages), reversed(kinds), strict=True) if kind == "human"), None)
+    blocks = last.content if last is not None and isinstance(last.content, list) else ()
+    found = (_image(block) for block in blocks if isinstance(block, dict) and _modality(block) == "image")
+    return tuple(image for image in found if image is not None)
+
+
+def _image(block: Mapping[str, Any]) -> str | None:
+    """Return the URL or data URI of an image block; the block's own string, uncopied, where it is one already."""
+    source = block.get("source")
+    if isinstance(source, Mapping):
+        block = source
+    given = block.get("image_url")
+    url = given.get("url") if isinstance(given, Mapping) else given or block.get("url") or block.get("file_uri")
+    if isinstance(url, str):
+        return url
+    data = block.get("base64") or block.get("data")
+    mime = block.get("mime_type") or block.get("media_type") or "image/*"
+    return f"data:{mime};base64,{data}" if isinstance(data, str) else None
 
 
 def _tools(job: Job) -> tuple[Mapping[str, Any], ...]:

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from langchain_core.exceptions import OutputParserException
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, message_chunk_to_message
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage, message_chunk_to_message
 from langchain_core.messages.ai import add_ai_message_chunks
 from langchain_core.rate_limiters import BaseRateLimiter
 from langchain_core.runnables import RunnableConfig
@@ -18,7 +18,7 @@ from langchain_core.runnables.utils import AddableDict
 
 from router_integrations.errors import ProviderError
 from router_integrations.faults import fault
-from router_integrations.langchain.binding import Replayed, SchemaBinding
+from router_integrations.langchain.binding import Binding, Replayed, SchemaBinding
 from router_integrations.langchain.convert import attempt_fields
 from router_integrations.langchain.describe import Job
 from router_integrations.langchain.history import Target, strip_settings, translate
@@ -107,8 +107,8 @@ class LangChainHost:
             self.limiter.acquire(blocking=True)
         ready = self._prepare(call, timeout)
         chunks = self._tokens(call, ready)
-        if isinstance(self.job.binding, SchemaBinding):
-            chunks = self._objects(self.job.binding, call, ready, chunks)
+        if isinstance(binding := self._binding(call), SchemaBinding):
+            chunks = self._objects(binding, call, ready, chunks)
         with _faults(), closing(chunks):
             yield from chunks
 
@@ -118,8 +118,8 @@ class LangChainHost:
             await self.limiter.aacquire(blocking=True)
         ready = self._prepare(call, timeout)
         chunks = self._atokens(call, ready)
-        if isinstance(self.job.binding, SchemaBinding):
-            chunks = self._aobjects(self.job.binding, call, ready, chunks)
+        if isinstance(binding := self._binding(call), SchemaBinding):
+            chunks = self._aobjects(binding, call, ready, chunks)
         with _faults():
             async with aclosing(chunks):
                 async for chunk in chunks:
@@ -131,25 +131,26 @@ class LangChainHost:
         if not seen:
             return Attempt(call=call)
         reply = Reply(message=_merged(seen))
-        if isinstance(self.job.binding, SchemaBinding):
+        if isinstance(self._binding(call), SchemaBinding):
             reply.parsed = chunks[-1] if chunks else None
         return replace(self._attempt(call, reply), error=None)
 
     def replay(self, attempt: Attempt) -> Iterator[Any]:
         """Yield a buffered answer as one chunk."""
         reply: Reply = attempt.native
-        if isinstance(self.job.binding, SchemaBinding):
-            yield reply.as_raw() if self.job.binding.include_raw else reply.parsed
+        if isinstance(binding := self._binding(attempt.call), SchemaBinding):
+            yield reply.as_raw() if binding.include_raw else reply.parsed
         else:
             yield as_chunk(reply.message)
 
     def _prepare(self, call: Call, timeout: float | None) -> Prepared:
         name = call.candidate.name
         model, target = self.models[name], self.targets[name]
-        binding = self.job.binding
-        kwargs = strip_settings(dict(self.job.kwargs), target)
-        if self.job.stop is not None:
-            kwargs["stop"] = self.job.stop
+        binding = self._binding(call)
+        if call.prompt is None:
+            messages, kwargs = translate(list(self.job.messages), target), self._call_settings(target)
+        else:
+            messages, kwargs = [HumanMessage(call.prompt)], {}
         if timeout is not None and isinstance(model, LiteLLMChatModel):
             kwargs["timeout"] = timeout
         config = self.config
@@ -157,10 +158,18 @@ class LangChainHost:
             config = {**config, "tags": [*config.get("tags", ()), _HIDDEN]}
         return Prepared(
             replayed=Replayed(model) if binding is None else binding.on(name, model),
-            messages=translate(list(self.job.messages), target),
+            messages=messages,
             config=config,
             kwargs=kwargs,
         )
+
+    def _binding(self, call: Call) -> Binding | None:
+        """Return the caller's tools or schema; a call with a prompt of its own has none."""
+        return self.job.binding if call.prompt is None else None
+
+    def _call_settings(self, target: Target) -> dict[str, Any]:
+        settings = strip_settings(dict(self.job.kwargs), target)
+        return settings if self.job.stop is None else {**settings, "stop": self.job.stop}
 
     def _parse(self, ready: Prepared, answer: Any) -> Reply:
         parser = ready.replayed.parser
@@ -228,7 +237,7 @@ class LangChainHost:
         """Return the attempt; an answer that breaks the schema is paid for all the same, and is a failure."""
         error = None
         told = attempt_fields(reply.message, call.candidate)
-        if isinstance(self.job.binding, SchemaBinding):
+        if isinstance(self._binding(call), SchemaBinding):
             if reply.parsed is not None and str(told["finish_reason"]).lower() in _CUT_OFF:
                 # LangChain's parsers close what is open, and pass half an answer off as a whole one.
                 reply.parsed, reply.parsing_error = None, OutputParserException("it was cut off at the token limit")
@@ -237,7 +246,8 @@ class LangChainHost:
                 error.__cause__ = reply.parsing_error
         if told["usage"] is None:
             said = told["text"] + "".join(json.dumps(one, default=str) for one in told["tool_calls"])
-            usage = Usage(input_tokens=self.input_tokens, output_tokens=estimate_tokens(said), estimated=True)
+            asked = self.input_tokens if call.prompt is None else estimate_tokens(call.prompt)
+            usage = Usage(input_tokens=asked, output_tokens=estimate_tokens(said), estimated=True)
             told |= {"usage": usage, "cost": call.candidate.cost(usage) if told["cost"] is None else told["cost"]}
         return Attempt(call=call, error=error, native=reply, **told)
 

@@ -20,6 +20,7 @@ from router_integrations.langchain.describe import Job, describe
 from router_integrations.langchain.history import Target, check, refuses
 from router_integrations.langchain.host import LangChainHost
 from router_integrations.limits import Limits
+from router_integrations.pacer import Pacer
 from router_integrations.steps import Run
 from router_integrations.types import Request, Strategy
 
@@ -53,6 +54,7 @@ class Settings:
     strategy: Strategy
     limits: Limits
     health: Health
+    pacer: Pacer | None
     context_turns: int
     limiter: BaseRateLimiter | None
 
@@ -86,12 +88,14 @@ def open_session(pool: Pool, settings: Settings, job: Job, config: RunnableConfi
     request = describe(job, config, context_turns=settings.context_turns, candidates=candidates)
     refused = {candidate.name: refuses(job.messages, pool.targets[candidate.name]) for candidate in candidates}
     able, rejected = eligible(candidates, request, refused)
+    judges = pool.candidates if job.forced is None else ()
     run = Run(
         strategy=settings.strategy,
-        request=_with_state(request, able, settings),
+        request=_with_state(replace(request, candidates=able, judges=judges), settings),
         rejected=rejected,
         limits=settings.limits,
         health=settings.health,
+        pacer=settings.pacer,
         decide_seconds=time.perf_counter() - started,
     )
     host = LangChainHost(
@@ -105,9 +109,10 @@ def open_session(pool: Pool, settings: Settings, job: Job, config: RunnableConfi
     return run, host
 
 
-def _with_state(request: Request, able: tuple[Candidate, ...], settings: Settings) -> Request:
+def _with_state(request: Request, settings: Settings) -> Request:
     snapshot = request.snapshot
     cooling = settings.health.cooling()
-    if cooling or settings.limits.budget is not None:
-        snapshot = replace(snapshot, cooling=cooling, budget=settings.limits.budget)
-    return replace(request, candidates=able, snapshot=snapshot)
+    price = settings.pacer.current() if settings.pacer is not None else 0.0
+    if cooling or price or settings.limits.budget is not None:
+        snapshot = replace(snapshot, cooling=cooling, budget=settings.limits.budget, price=price)
+    return replace(request, snapshot=snapshot)

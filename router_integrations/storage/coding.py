@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 from router_integrations import estimators, strategies
 from router_integrations.candidates import Candidate
 from router_integrations.encoders import Encoder, HashingEncoder
+from router_integrations.encoders_fusion import FusionEncoder, ImageEncoder
 from router_integrations.errors import StorageError
 from router_integrations.estimators.learned import Fitted, Learned
 from router_integrations.limits import Limits
+from router_integrations.pacer import Pacer
 from router_integrations.storage.files import tampered
 from router_integrations.types import Utility
 
@@ -26,6 +28,10 @@ if TYPE_CHECKING:
 _MAX_DEPTH = 16
 # Encoded when saving and again when loading, to recognise the user's own encoder.
 _SAMPLE = "How many primes are below 100? Answer in one word."
+# One grey pixel.
+_IMAGE = (
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNoAAAAggCBd81ytgAAAABJRU5ErkJggg=="
+)
 _LEARNT = re.compile(r"[a-z][a-z0-9_]*_")
 # What a class raises when it is made from, or works on, values that it never wrote itself.
 _MISFITS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
@@ -38,7 +44,7 @@ def classes() -> dict[str, type]:
     True
     """
     exported = [getattr(package, name) for package in (estimators, strategies) for name in package.__all__]
-    ours = (*exported, HashingEncoder, Fitted, Limits, Utility)
+    ours = (*exported, FusionEncoder, HashingEncoder, Fitted, Limits, Pacer, Utility)
     return {one.__name__: one for one in ours if isinstance(one, type)}
 
 
@@ -100,8 +106,9 @@ class Writer:
                     "learnt": {key: self.plain(item, f"{where}.{key}") for key, item in learnt.items()},
                 }
             }
-        if isinstance(thing, Encoder) and not isinstance(thing, type):
-            return {"encoder": {"name": name, "sample": self.plain(_sample(thing), f"{where}.sample")}}
+        if isinstance(thing, Encoder | ImageEncoder) and not isinstance(thing, type):
+            kind = "encoder" if isinstance(thing, Encoder) else "image_encoder"
+            return {kind: {"name": name, "sample": self.plain(_sample(thing, kind), f"{where}.sample")}}
         raise StorageError(
             f"{where} is a {name}, which is not ours, so no folder can hold it; save a router without it, and give "
             "yours to the router that you load",
@@ -139,7 +146,7 @@ class Reader:
     Args:
         arrays: The arrays by name, as a `Writer` kept them.
         layout: What each array must look like.
-        encoder: The user's own encoder; `None` when it is ours.
+        encoder: The user's own encoder, of texts, images or both; `None` when it is ours.
 
     Raises:
         StorageError: An array looks otherwise.
@@ -151,7 +158,7 @@ class Reader:
     """
 
     def __init__(
-        self, arrays: Mapping[str, Array], layout: Mapping[str, Any], *, encoder: Encoder | None = None
+        self, arrays: Mapping[str, Array], layout: Mapping[str, Any], *, encoder: Encoder | ImageEncoder | None = None
     ) -> None:
         if set(arrays) != set(layout):
             raise tampered(f"it holds the arrays {sorted(arrays)} but should hold {sorted(layout)}")
@@ -176,7 +183,9 @@ class Reader:
             case {"mapping": dict(items)}:
                 return self._values(items, depth)
             case {"encoder": {"name": str(name), "sample": sample}}:
-                return self._own_encoder(name, self.value(sample, depth + 1))
+                return self._own_encoder(name, "encoder", self.value(sample, depth + 1))
+            case {"image_encoder": {"name": str(name), "sample": sample}}:
+                return self._own_encoder(name, "image_encoder", self.value(sample, depth + 1))
             case {"object": {"class": str(name), "options": dict(options), "learnt": dict(learnt)}}:
                 return self._object(name, self._values(options, depth), self._values(learnt, depth))
         return self._single(plain)
@@ -215,7 +224,7 @@ class Reader:
             raise tampered(f"{name} cannot be made of what it holds ({error})") from error
         return thing
 
-    def _own_encoder(self, name: str, sample: Array) -> Encoder:
+    def _own_encoder(self, name: str, kind: str, sample: Array) -> Encoder | ImageEncoder:
         encoder, self.encoder_used = self._encoder, True
         if encoder is None:
             raise StorageError(
@@ -225,20 +234,22 @@ class Reader:
             )
         import numpy as np
 
-        seen = _sample(encoder)
-        if np.shape(seen) != np.shape(sample) or not np.allclose(seen, sample, rtol=1e-3, atol=1e-3):
+        able = isinstance(encoder, Encoder if kind == "encoder" else ImageEncoder)
+        seen = _sample(encoder, kind) if able else None
+        if seen is None or np.shape(seen) != np.shape(sample) or not np.allclose(seen, sample, rtol=1e-3, atol=1e-3):
             raise StorageError(
-                f"encoder= is a {type(encoder).__name__} that turns a sample text into another vector than the {name} "
+                f"encoder= is a {type(encoder).__name__} that turns a sample into another vector than the {name} "
                 "that this router learnt with; pass that one, with the same model and settings",
                 problem="incomplete",
             )
         return encoder
 
 
-def _sample(encoder: Encoder) -> Array:
+def _sample(encoder: Any, kind: str) -> Array:
     import numpy as np
 
-    return np.asarray(encoder.encode([_SAMPLE]), dtype=np.float32)
+    vectors = encoder.encode([_SAMPLE]) if kind == "encoder" else encoder.encode_images([_IMAGE])
+    return np.asarray(vectors, dtype=np.float32)
 
 
 def _laid_out(name: str, array: Array, layout: Any) -> Array:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from router_integrations._version import __version__
 from router_integrations.candidates import Candidate, as_candidates
 from router_integrations.encoders import Encoder
+from router_integrations.encoders_fusion import ImageEncoder
 from router_integrations.errors import ConfigurationError, StorageError
 from router_integrations.redact import is_secret, redact
 from router_integrations.storage.coding import Reader, Writer
@@ -104,7 +105,7 @@ def load_router(
     folder: str | os.PathLike[str],
     *,
     models: Mapping[str, Any] | None = None,
-    encoder: Encoder | None = None,
+    encoder: Encoder | ImageEncoder | None = None,
 ) -> SavedRouter:
     """Return what was saved in `folder`; it estimates as it did, to the last bit.
 

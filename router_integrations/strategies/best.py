@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
-from router_integrations.candidates import Candidate
 from router_integrations.estimators.difficulty import Difficulty
 from router_integrations.types import Attempt, Call, Estimate, Estimator, Request, Utility
 
@@ -15,7 +15,8 @@ class Best:
 
     WHEN: pre-generation. WHAT: what the estimator reads (by default the query and the candidates' prices). HOW: argmax
     of `utility` over the estimator's estimates. With the default utility: the cheapest candidate that is expected to
-    answer well, else the one expected to answer best. `decide` takes one estimate plus O(candidates).
+    answer well, else the one expected to answer best. The price of a `Pacer` (`Snapshot.price`) counts on top of the
+    utility's `per_usd`. `decide` takes one estimate plus O(candidates).
 
     Args:
         estimator: Predicts quality and cost; `Difficulty()` by default.
@@ -39,11 +40,12 @@ class Best:
         estimates = self._estimator.estimate(request, request.candidates, attempts)
         pairs = list(zip(request.candidates, estimates, strict=True))
         affordable = [pair for pair in pairs if self._affordable(pair[1], request)]
-        candidate, estimate = max(affordable or pairs, key=self._rank)
+        utility = _at_price(self._utility, request.snapshot.price)
+        candidate, estimate = max(affordable or pairs, key=lambda pair: _rank(utility, pair[1]))
         return Call(
             candidate=candidate,
             final=True,
-            reason=self._reason(estimate, attempts),
+            reason=_reason(utility, estimate, attempts),
             estimates={one.name: its for one, its in pairs},
         )
 
@@ -51,14 +53,18 @@ class Best:
         budget = request.snapshot.budget
         return budget is None or estimate.cost is None or estimate.cost <= budget
 
-    def _rank(self, pair: tuple[Candidate, Estimate]) -> tuple[float, float, float]:
-        estimate = pair[1]
-        cost = math.inf if estimate.cost is None else estimate.cost
-        return (self._utility(estimate), -cost, estimate.quality)
 
-    def _reason(self, estimate: Estimate, attempts: Sequence[Attempt]) -> str:
-        after = f" after {attempts[-1].call.candidate.name!r} failed" if attempts else ""
-        enough = self._utility.enough
-        if estimate.quality >= enough and not self._utility.per_usd:
-            return f"cheapest with expected quality {estimate.quality:.2f} >= {enough:g}{after}"
-        return f"highest utility, expected quality {estimate.quality:.2f}{after}"
+def _at_price(utility: Utility, price: float) -> Utility:
+    return replace(utility, per_usd=utility.per_usd + price) if price else utility
+
+
+def _rank(utility: Utility, estimate: Estimate) -> tuple[float, float, float]:
+    cost = math.inf if estimate.cost is None else estimate.cost
+    return (utility(estimate), -cost, estimate.quality)
+
+
+def _reason(utility: Utility, estimate: Estimate, attempts: Sequence[Attempt]) -> str:
+    after = f" after {attempts[-1].call.candidate.name!r} failed" if attempts else ""
+    if estimate.quality >= utility.enough and not utility.per_usd:
+        return f"cheapest with expected quality {estimate.quality:.2f} >= {utility.enough:g}{after}"
+    return f"highest utility, expected quality {estimate.quality:.2f}{after}"

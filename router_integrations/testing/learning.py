@@ -254,6 +254,29 @@ class LearnerContract(EstimatorContract):
         assert given == records, "fit changed the records"
         assert pool == list(candidates) and texts == list(example_texts(3)), "predict changed its arguments"
 
+    def test_a_newcomer_is_onboarded_beside_the_others(
+        self, estimator: Learner, candidates: tuple[Candidate, ...]
+    ) -> None:
+        """Who learns all candidates together says so; else the others stay as they were, and it is good where it is."""
+        onboard = getattr(estimator, "onboard", None)
+        if onboard is None:
+            return
+        new = Candidate("newcomer", model=object(), input_price=1e-6, output_price=2e-6, strength=0.5)
+        before = _predict(estimator, candidates)
+        try:
+            onboard(
+                Record(text=text, candidate=new.name, quality=float(subject == "travel"), output_tokens=100)
+                for text, subject in example_texts(45, seed=5).items()
+            )
+        except ConfigurationError:
+            assert np.array_equal(before, _predict(estimator, candidates)), "a refusal changed the estimates"
+            return
+        assert np.allclose(before, _predict(estimator, candidates), atol=1e-5), "a newcomer changes the others"
+        asked = example_texts(30, seed=2)
+        quality = estimator.predict(list(asked), [new])[0][:, 0]
+        travel = np.array([subject == "travel" for subject in asked.values()])
+        assert quality[travel].mean() > quality[~travel].mean() + 0.1, "the newcomer's strength is not seen"
+
     def test_what_is_learnt_ends_in_an_underscore(self, learner: Learner, records: list[Record]) -> None:
         """Options and what was learnt are told apart at a glance, and saved apart."""
         subject = fresh(learner)

@@ -21,6 +21,7 @@ class Outcome:
         text: The text of the reply.
         tool_calls: Tool calls of the reply, each with `name`, `args` and `id`.
         logprobs: Log-probability of each token of the reply.
+        top_logprobs: Those of the likeliest tokens at each place.
         finish_reason: The provider's word for why it stopped.
         usage: Tokens; `None` when no usage is known.
         cost: USD; `None` takes the candidate's price of `usage`.
@@ -34,6 +35,7 @@ class Outcome:
     text: str = ""
     tool_calls: tuple[Mapping[str, Any], ...] = ()
     logprobs: tuple[float, ...] = ()
+    top_logprobs: tuple[tuple[float, ...], ...] = ()
     finish_reason: str | None = "stop"
     usage: Usage | None = None
     cost: float | None = None
@@ -144,6 +146,7 @@ def _attempt(call: Call, outcome: Outcome) -> Attempt:
         text=outcome.text,
         tool_calls=outcome.tool_calls,
         logprobs=outcome.logprobs,
+        top_logprobs=outcome.top_logprobs,
         finish_reason=outcome.finish_reason,
         model=call.candidate.id,
         usage=outcome.usage,
@@ -157,6 +160,7 @@ def _outcome(attempt: Attempt) -> Outcome:
         text=attempt.text,
         tool_calls=attempt.tool_calls,
         logprobs=attempt.logprobs,
+        top_logprobs=attempt.top_logprobs,
         finish_reason=attempt.finish_reason,
         usage=attempt.usage,
         cost=attempt.cost,

@@ -14,8 +14,8 @@ from router_integrations.learning import Record, Table
 
 
 def outcomes(data: Path, name: str, *, split: str | None = None) -> pd.DataFrame:
-    """The outcomes of a set with their prompts, one row each, of one split if asked."""
-    queries = pd.read_parquet(data / name / "queries.parquet")
+    """The outcomes of a set with their prompts, one row each, of one split if asked; without ids that stand twice."""
+    queries = pd.read_parquet(data / name / "queries.parquet").drop_duplicates("query_id", keep=False)
     if split is not None:
         queries = queries[queries["split"] == split]
     return pd.read_parquet(data / name / "outcomes.parquet").merge(queries, on="query_id", validate="many_to_one")

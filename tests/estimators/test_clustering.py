@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from router_integrations.candidates import Candidate
 from router_integrations.errors import ConfigurationError
-from router_integrations.estimators import KMeansQuality
-from router_integrations.estimators.clustering import _distances
+from router_integrations.estimators import ClusterRank, KMeansQuality
+from router_integrations.estimators.clustering import distances
 from router_integrations.learning import Record
 from router_integrations.types import Request
 
@@ -172,7 +172,33 @@ def test_nobody_can_be_onboarded_before_fit() -> None:
 def test_distances_are_half_the_squared_euclidean_ones_but_for_what_all_share() -> None:
     rng = np.random.default_rng(0)
     vectors, centers = (rng.normal(size=(size, 3)).astype(np.float32) for size in (5, 4))
-    found = _distances(vectors, centers)
+    found = distances(vectors, centers)
     expected = ((vectors[:, None] - centers) ** 2).sum(axis=2) / 2
 
     assert found - found[:, :1] == pytest.approx(expected - expected[:, :1], abs=1e-5)
+
+
+def test_ranks_are_read_in_place_of_means() -> None:
+    records = [*graded("a", _0=0.9, _90=0.1), *graded("b", _0=0.8, _90=0.2), *graded("c", _0=0.0, _90=0.2)]
+    estimator = ClusterRank(clusters=2, nearest=1, encoder=Compass()).fit(records)
+
+    assert estimator.predict(["1", "89"], pool("a", "b", "c"))[0] == pytest.approx(
+        np.array([[1, 1 / 2, 1 / 3], [1 / 3, 1, 1]])
+    )
+
+
+def test_ranks_of_several_clusters_are_weighed() -> None:
+    records = [*graded("a", _0=0.9, _90=0.1), *graded("b", _0=0.8, _90=0.2)]
+    estimator = ClusterRank(clusters=2, nearest=2, sharpness=0, encoder=Compass()).fit(records)
+
+    assert estimator.predict(["1"], pool("a", "b"))[0][0] == pytest.approx([0.75, 0.75])
+
+
+def test_one_more_candidate_would_move_all_ranks() -> None:
+    estimator = ClusterRank(clusters=1, encoder=Compass()).fit(graded("a", _0=0.5))
+
+    with pytest.raises(ConfigurationError, match="ClusterRank learns all candidates together"):
+        estimator.onboard(graded("c", _2=0.9))
+    assert estimator.fit([*graded("a", _0=0.5), *graded("c", _0=0.9)]).predict(["1"], pool("a", "c"))[0] == (
+        pytest.approx(np.array([[0.5, 1.0]]))
+    )

@@ -8,14 +8,14 @@ import pytest
 
 from router_integrations.encoders import HashingEncoder
 from router_integrations.errors import ConfigurationError
-from router_integrations.estimators import MIRT, MatrixFactorization
-from router_integrations.estimators.latent import _Latent
+from router_integrations.estimators import MIRT, NIRT, MatrixFactorization
+from router_integrations.estimators.latent import Latent
 from router_integrations.learning import Record
 from router_integrations.testing import checks
-from router_integrations.testing.learning import example_grades, example_preferences
+from router_integrations.testing.learning import example_grades, example_preferences, example_texts
 from tests.estimators.gradients import check_gradient
 
-BOTH = pytest.mark.parametrize("make", [MatrixFactorization, MIRT])
+EACH = pytest.mark.parametrize("make", [MatrixFactorization, MIRT, NIRT])
 POOL = checks.example_candidates()
 
 
@@ -26,22 +26,22 @@ def problem(queries: int, width: int = 4) -> tuple[np.ndarray, np.ndarray, np.nd
     return rng.normal(size=(queries, width)), rng.random((queries, 3)) * graded, graded
 
 
-def parameters(estimator: _Latent, width: int = 4) -> dict[str, np.ndarray]:
+def parameters(estimator: Latent, width: int = 4) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(1)
     shapes = {"candidates": (3, estimator.dimensions), **estimator._shapes(width)}
     return {name: rng.normal(size=shape) for name, shape in shapes.items()}
 
 
-@BOTH
-def test_the_gradient_is_that_of_the_loss(make: Callable[..., _Latent]) -> None:
+@EACH
+def test_the_gradient_is_that_of_the_loss(make: Callable[..., Latent]) -> None:
     estimator = make(dimensions=3, alpha=0.1)
     given = problem(7)
 
     check_gradient(lambda at: estimator._loss(at, *given), parameters(estimator))
 
 
-@BOTH
-def test_a_missing_grade_weighs_nothing(make: Callable[..., _Latent]) -> None:
+@EACH
+def test_a_missing_grade_weighs_nothing(make: Callable[..., Latent]) -> None:
     estimator = make(dimensions=3)
     vectors, quality, graded = problem(7)
     at = parameters(estimator)
@@ -86,18 +86,19 @@ def test_a_harder_query_is_harder_for_all() -> None:
     assert (np.diff(quality, axis=0) < -0.2).all()
 
 
-@BOTH
-def test_the_margin_is_the_one_of_laplace(make: Callable[..., _Latent]) -> None:
+@EACH
+def test_the_margin_is_the_one_of_laplace(make: Callable[..., Latent]) -> None:
     estimator = make(dimensions=2, steps=20, alpha=1e-3, encoder=HashingEncoder(dimensions=8))
     records = example_grades(POOL)
     state = estimator.fit(records).fitted_.state
     vectors = estimator.encoder.encode(list(dict.fromkeys(one.text for one in records)))
-    queries, _ = estimator._queries(state, vectors)
+    features = estimator._scores(state, vectors)[1]
     quality, std = estimator._predict(state, vectors)
     seen = {(one.text, one.candidate) for one in records}
     texts = list(dict.fromkeys(one.text for one in records))
     names = estimator.fitted_.names
     place = 1
+    queries = features[place] if features.ndim == 3 else features
     precision = 1e-3 * len(records) * np.eye(2)
     for row, text in enumerate(texts):
         if (text, names[place]) in seen:
@@ -109,8 +110,8 @@ def test_the_margin_is_the_one_of_laplace(make: Callable[..., _Latent]) -> None:
     assert std[:, place] == pytest.approx(p * (1 - p) * np.sqrt(variance), rel=1e-3)
 
 
-@BOTH
-def test_more_grades_narrow_the_margin(make: Callable[..., _Latent]) -> None:
+@EACH
+def test_more_grades_narrow_the_margin(make: Callable[..., Latent]) -> None:
     estimator = make(dimensions=4, steps=50, encoder=HashingEncoder(dimensions=16))
     rng = np.random.default_rng(0)
     seldom = [one for one in example_grades(POOL) if one.candidate != "medium" or rng.random() < 0.1]
@@ -122,23 +123,78 @@ def test_more_grades_narrow_the_margin(make: Callable[..., _Latent]) -> None:
     assert narrow < wide
 
 
-@BOTH
-def test_another_seed_starts_elsewhere(make: Callable[..., _Latent]) -> None:
+@EACH
+def test_another_seed_starts_elsewhere(make: Callable[..., Latent]) -> None:
     records = example_grades(POOL)
     one, other = (make(seed=seed, steps=5, encoder=HashingEncoder(dimensions=8)).fit(records) for seed in (0, 1))
 
     assert not np.allclose(one.predict(["a"], POOL)[0], other.predict(["a"], POOL)[0])
 
 
-@BOTH
-def test_preferences_alone_are_refused(make: Callable[..., _Latent]) -> None:
+@EACH
+def test_preferences_alone_are_refused(make: Callable[..., Latent]) -> None:
     with pytest.raises(ConfigurationError, match="at least one graded attempt"):
         make().fit(example_preferences(POOL)[:3])
 
 
-@BOTH
+@EACH
 @pytest.mark.parametrize("option", [{"dimensions": 0}, {"alpha": 0.0}, {"alpha": float("nan")}, {"steps": 0}])
-def test_an_option_out_of_range_is_refused(make: Callable[..., _Latent], option: dict[str, Any]) -> None:
+def test_an_option_out_of_range_is_refused(make: Callable[..., Latent], option: dict[str, Any]) -> None:
     (name,) = option
     with pytest.raises(ConfigurationError, match=rf"{make.__name__}\.{name} must be at least"):
         make(**option)
+
+
+RESPONSE = pytest.mark.parametrize("make", [MIRT, NIRT])
+
+
+@RESPONSE
+def test_a_query_is_warmed_up_by_the_mean_of_the_nearest_learnt_ones(make: Callable[..., Latent]) -> None:
+    encoder = HashingEncoder(dimensions=16)
+    options = {"dimensions": 3, "steps": 10, "encoder": encoder}
+    records = example_grades(POOL)
+    cold, warm = (make(warm_up=share, **options).fit(records) for share in (0.0, 0.4))
+    learnt = encoder.encode(list(dict.fromkeys(one.text for one in records)))
+    vector = encoder.encode(["boil the onion"])
+    near = learnt[np.argsort(-(learnt @ vector[0]), kind="stable")[:16]].mean(axis=0)
+    expected = cold._predict(cold.fitted_.state, (0.6 * vector + 0.4 * near).astype(np.float32))[0]
+
+    assert warm._predict(warm.fitted_.state, vector)[0] == pytest.approx(expected, abs=1e-5)
+    assert "learnt" not in cold.fitted_.state
+
+
+@RESPONSE
+@pytest.mark.parametrize("share", [-0.1, 1.1, float("nan")])
+def test_a_warm_up_out_of_range_is_refused(make: Callable[..., Latent], share: float) -> None:
+    with pytest.raises(ConfigurationError, match=rf"{make.__name__}\.warm_up must be in"):
+        make(warm_up=share)
+
+
+@EACH
+def test_a_newcomer_without_news_is_like_the_mean_of_the_others(make: Callable[..., Latent]) -> None:
+    estimator = make(dimensions=3, steps=30, encoder=HashingEncoder(dimensions=16)).fit(example_grades(POOL))
+    usual = estimator.fitted_.state["candidates"].mean(axis=0)
+    like_the_mean = {**estimator.fitted_.state, "candidates": usual[None]}
+    texts = list(example_texts(40))
+    expected = 1 / (1 + np.exp(-estimator._scores(like_the_mean, estimator.encoder.encode(texts))[0][:, 0]))
+    estimator.onboard(
+        [Record(text=text, candidate="new", quality=float(grade)) for text, grade in zip(texts, expected, strict=True)]
+    )
+
+    assert estimator.fitted_.state["candidates"][-1] == pytest.approx(usual, abs=1e-3)
+
+
+@EACH
+def test_beyond_a_batch_steps_see_a_part_of_the_queries(make: Callable[..., Latent]) -> None:
+    seen = []
+
+    class Watched(make):
+        _batch = 10
+
+        def _loss(self, at, vectors, quality, graded):
+            seen.append(len(vectors))
+            return super()._loss(at, vectors, quality, graded)
+
+    Watched(dimensions=2, steps=3, encoder=HashingEncoder(dimensions=8)).fit(example_grades(POOL))
+
+    assert seen == [10, 10, 10]

@@ -7,10 +7,11 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router_integrations import Attempt, Best, Call, Candidate, Estimate, Request, Utility
+from router_integrations import Attempt, Best, Call, Candidate, Estimate, HashingEncoder, Request, Utility
+from router_integrations.calibration import allocate
 from router_integrations.estimators import Neighbors
 from router_integrations.estimators.learned import Data, Learned
-from router_integrations.evaluation import replay, subset
+from router_integrations.evaluation import forecast, replay, subset
 from router_integrations.evaluation.bulk import in_bulk
 from router_integrations.learning import Record, Table
 from tests.evaluation.recorded import frame, needs_records, table
@@ -130,3 +131,22 @@ def test_bulk_choices_on_real_records_are_those_of_the_engine() -> None:
     bulk, live = replay(best, test, pool), replay(Live(best), test, pool)
     assert (bulk.chosen != live.chosen).mean() <= 0.005
     assert len(set(bulk.chosen)) > 2
+
+
+def test_a_forecast_singly_is_that_in_bulk_and_shares_out_a_budget() -> None:
+    pool = [Candidate(name, model=object(), input_price=0.0, output_price=at * 1e-3) for at, name in enumerate("ab", 1)]
+    seen = [
+        Record(text=f"w{row}", candidate=name, quality=row / 4, output_tokens=10) for row in range(4) for name in "ab"
+    ]
+    estimator = Told(encoder=HashingEncoder(dimensions=64)).fit(seen)
+    requests = [Request(text=f"w{row}", candidates=tuple(pool[: row + 1])) for row in range(2)]
+
+    class Single:
+        estimate = staticmethod(estimator.estimate)
+
+    bulk, single = forecast(estimator, requests, pool), forecast(Single(), requests, pool)
+
+    assert bulk.allowed.tolist() == [[True, False], [True, True]]
+    for name in ("allowed", "quality", "std", "cost", "latency"):
+        np.testing.assert_array_equal(getattr(bulk, name), getattr(single, name))
+    assert allocate(bulk.quality, bulk.cost, budget=0.02).tolist() == [0, 0]

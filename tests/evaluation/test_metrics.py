@@ -208,6 +208,7 @@ def test_auroc_agrees_with_scikit_learn(pairs: list[tuple[float, bool]]) -> None
         (lambda: apgr([50], [0.5], weak=0.1, strong=0.9), "divide by 100"),
         (lambda: apgr([0.5, 0.6], [0.5], weak=0.1, strong=0.9), "equally long"),
         (lambda: hull([], []), "equally long"),
+        (lambda: brier([[0.5, 1.0]], [[1, 1]]), r"flatten both, such as with \.ravel\(\)"),
         (lambda: hull([float("nan")], [0.5]), "drop what is unknown"),
         (lambda: aiq([1, 2], [0.5, 0.6], c_min=2), "must end above its start"),
         (lambda: deferral_area([1], [0.5], dearest=0), "dearest must be above 0"),

@@ -188,3 +188,16 @@ def test_what_the_table_lacks_is_named() -> None:
         replay(Fixed(), half, [SMALL])
     with pytest.raises(ConfigurationError, match="1 rows of outcomes for 3 queries"):
         replay(Fixed(), TABLE, [SMALL], outcomes=[{}])
+
+
+def test_prompts_are_as_long_as_the_records_say() -> None:
+    records = [
+        Record(text="hi", candidate="small", quality=1.0, input_tokens=size, output_tokens=10) for size in (33, 35)
+    ]
+    candidate = Candidate("small", model=object(), input_price=1.0, output_price=0.0)
+
+    table = Table.of(records)
+
+    assert table.input_tokens == (34,)
+    assert replay(Best(estimator=Neighbors(k=1).fit(records)), table, [candidate]).mean_cost == 34
+    assert subset(table, rows=[0, 0]).input_tokens == (34, 34)

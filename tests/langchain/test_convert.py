@@ -229,11 +229,20 @@ def test_an_attempt_learns_all_that_a_message_tells() -> None:
         "text": "Hi",
         "tool_calls": ({"name": "f", "args": {"x": 1}, "id": "1"},),
         "logprobs": (-0.5,),
+        "top_logprobs": (),
         "finish_reason": "stop",
         "model": "m-2026",
         "usage": Usage(input_tokens=100, output_tokens=5, cache_read_tokens=60, cache_write_tokens=30),
         "cost": 10 * 1.0 + 60 * 0.1 + 30 * 2.0 + 5 * 10.0,
     }
+
+
+def test_the_likeliest_tokens_are_read_the_highest_first() -> None:
+    places = [[{"token": "b", "logprob": -2}, {"token": "a", "logprob": -1}], []]
+    content = [{"token": "a", "logprob": -1, "top_logprobs": place} for place in places]
+    message = AIMessage("aa", response_metadata={"logprobs": {"content": content}})
+
+    assert attempt_fields(message, CANDIDATE)["top_logprobs"] == ((-1.0, -2.0), ())
 
 
 def test_what_is_unknown_stays_unknown() -> None:

@@ -5,7 +5,11 @@ from collections.abc import Sequence
 from langchain_core.messages import AIMessage
 
 from router_integrations import Attempt, Best, Call, Candidate, Fixed, Limits, Request, Stop, Strategy, Trace, Utility
+from router_integrations.calibration import Calibrated, QualityFloor, calibrate
+from router_integrations.estimators import Linear, Neighbors
+from router_integrations.evaluation import Evaluation, evaluate
 from router_integrations.langchain import LiteLLMChatModel, RouterChatModel
+from router_integrations.learning import Learner, Record, Table
 
 costs: list[float | None] = []
 
@@ -31,3 +35,11 @@ answer: AIMessage = router.invoke("Hello", model="small")
 trace: Trace = router.explain("Hello")
 chain = router | (lambda message: message.text)
 model = LiteLLMChatModel(candidate=small, temperature=0)
+
+records = [Record(text="2 + 2?", candidate="small", quality=1.0)]
+learner: Learner = Neighbors(k=5)
+learnt: Linear = Linear(link="logistic").fit(records).onboard(records)
+calibrated: Calibrated = calibrate(
+    Best(estimator=learnt), Table.of(records), [small], to=QualityFloor(share=0.95, of="small")
+)
+evaluation: Evaluation = evaluate({"mine": calibrated.strategy}, Table.of(records), [small])

@@ -1,4 +1,4 @@
-"""The command line: see a router at work, ask it whom it would choose, look up what candidates cost."""
+"""Commands that look: whom a router would choose, what candidates cost, a router at work."""
 
 from __future__ import annotations
 
@@ -6,34 +6,20 @@ import json
 from dataclasses import replace
 from typing import Annotated, Any
 
-try:
-    import typer
-    from rich.console import Console
-    from rich.table import Table
-except ImportError as error:
-    raise ImportError('the command line needs typer and rich: pip install "router_integrations[demo]"') from error
+import typer
+from rich.console import Console
+from rich.table import Table
 
-from router_integrations._version import __version__
 from router_integrations.candidates import Candidate, as_candidates, eligible
-from router_integrations.errors import RouterError
+from router_integrations.cli.app import app
 from router_integrations.model_map import model_ids
 from router_integrations.steps import Run
 from router_integrations.strategies import Best
 from router_integrations.tokens import count_tokens
 from router_integrations.types import Estimate, Request, Utility
 
-app = typer.Typer(
-    help="Choose, for every single query, which LLM should answer it.", no_args_is_help=True, add_completion=False
-)
 _FLAGS = ("tools", "schema", "vision", "audio", "pdf", "reasoning")
 _UNKNOWN = "[yellow]unknown[/yellow]"
-
-
-@app.callback(invoke_without_command=True)
-def _version(version: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False) -> None:  # noqa: FBT002
-    if version:
-        typer.echo(__version__)
-        raise typer.Exit
 
 
 @app.command()
@@ -93,15 +79,6 @@ def demo(
     run_demo(source, Console())
 
 
-def main() -> None:
-    """Run the command line; an error of ours is one line, not a traceback."""
-    try:
-        app()
-    except RouterError as error:
-        Console(stderr=True).print(f"[red]{type(error).__name__}[/red]: {error}", highlight=False)
-        raise SystemExit(1) from error
-
-
 def _estimate_row(name: str, estimate: Estimate) -> tuple[str, str, str]:
     cost = _UNKNOWN if estimate.cost is None else f"{estimate.cost:.6f}"
     return name, f"{estimate.quality:.2f} ± {estimate.std:.2f}", cost
@@ -126,7 +103,3 @@ def _facts(candidate: Candidate) -> dict[str, Any]:
     names = ("input_price", "output_price", "cache_read_price", "cache_write_price", "context_window", "max_output")
     facts = {name: getattr(candidate, name) for name in (*names, *_FLAGS)}
     return {"id": candidate.id, **facts, "unknown": list(candidate.unknown)}
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,28 @@
+"""Settings chosen on records: to a budget, a quality floor, a share of calls or an error rate; and batches planned."""
+
+from router_integrations.calibration.allocation import allocate, dual_price, plan_batch
+from router_integrations.calibration.cascades import CascadeThresholds, tune_cascade
+from router_integrations.calibration.choosing import Calibrated, calibrate, calibrate_by_folds
+from router_integrations.calibration.correctness import CorrectnessCurve
+from router_integrations.calibration.reliability import calibration_errors
+from router_integrations.calibration.targets import Budget, ErrorRate, QualityFloor, StrongShare, Target
+from router_integrations.calibration.trials import Trials
+
+__all__ = [
+    "calibrate",
+    "calibrate_by_folds",
+    "Calibrated",
+    "Target",
+    "Budget",
+    "QualityFloor",
+    "StrongShare",
+    "ErrorRate",
+    "Trials",
+    "calibration_errors",
+    "CorrectnessCurve",
+    "tune_cascade",
+    "CascadeThresholds",
+    "allocate",
+    "dual_price",
+    "plan_batch",
+]

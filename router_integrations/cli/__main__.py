@@ -1,0 +1,5 @@
+"""``python -m router_integrations.cli``."""
+
+from router_integrations.cli import main
+
+main()
