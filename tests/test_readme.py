@@ -1,10 +1,14 @@
 """The README keeps its word: its code runs, its commands are there, its links lead somewhere."""
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from router_integrations.cli import app
+from router_integrations.testing.replies import Reply
 from router_integrations.testing.server import ScriptedServer
 
 ROOT = Path(__file__).parent.parent
@@ -48,3 +52,19 @@ def test_a_link_leads_somewhere(target: str) -> None:
 @pytest.mark.parametrize("path", sorted(set(re.findall(r"`((?:tests|cookbooks|router_integrations)/[^`]+)`", README))))
 def test_a_named_file_exists(path: str) -> None:
     assert (ROOT / path).exists()
+
+
+def test_the_shell_commands_work_one_after_another(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (block,) = re.findall(r"```text\n(router-integrations .*?)```", README, flags=re.S)
+    monkeypatch.chdir(tmp_path)
+    rows = [f"What is {left} + {right}?,{left + right}" for left in range(2, 12) for right in range(3, 6)]
+    (tmp_path / "prompts.csv").write_text("\n".join(["prompt,answer", *rows]), encoding="utf-8")
+    with ScriptedServer() as server:
+        server.script("gpt-4o", Reply(text="The answer is 9"), repeat=True)
+        monkeypatch.setenv("OPENAI_API_BASE", server.base_url)
+        monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
+        for command in block.splitlines():
+            done = CliRunner().invoke(app, shlex.split(command)[1:])
+            assert done.exit_code == 0, f"{command}: {done.output}"
+
+    assert (tmp_path / "report.html").read_text(encoding="utf-8").lstrip().startswith("<!")
