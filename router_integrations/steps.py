@@ -78,6 +78,7 @@ class Run:
         self._started = time.monotonic()
         self._name = type(self.strategy).__name__
         self._attempts: tuple[Attempt, ...] = ()
+        self._failed: set[str] = set()
         self._first: Call | None = None
 
     def steps(self) -> Generator[Ask | Wait, Sequence[Attempt], Trace]:
@@ -157,17 +158,14 @@ class Run:
 
     def _visible(self) -> Request:
         """Return the request with the candidates that may be asked now."""
-        request = self.request
-        failed = {a.call.candidate.name: a.error is not None for a in self._attempts}
-        open_ = [c for c in request.candidates if not failed.get(c.name) and not self._too_small(c.context_window)]
+        request, resting = self.request, self.request.snapshot.cooling
+        open_ = [c for c in request.candidates if c.name not in self._failed and not self._too_small(c.context_window)]
         locked = [c for c in open_ if c.name == request.snapshot.locked]
-        awake = [c for c in open_ if c.name not in request.snapshot.cooling]
+        awake = [c for c in open_ if c.name not in resting]
         pool = tuple(locked or awake or open_)
-        resting = request.snapshot.cooling
-        judges = tuple(c for c in request.judges if not failed.get(c.name) and c.name not in resting)
-        if len(pool) == len(request.candidates) and len(judges) == len(request.judges):
-            return request
-        return replace(request, candidates=pool, judges=judges)
+        judges = tuple(c for c in request.judges if c.name not in resting | self._failed)
+        whole = len(pool) == len(request.candidates) and len(judges) == len(request.judges)
+        return request if whole else replace(request, candidates=pool, judges=judges)
 
     def _too_small(self, window: int | None) -> bool:
         overflown = [
@@ -182,8 +180,7 @@ class Run:
             if self._attempts and all(attempt.error is not None for attempt in self._attempts):
                 return Stop()  # the failures ended this, not the strategy
             raise self._error(StrategyError(f"{self._name} did not stop after {len(self._attempts)} calls"))
-        left = self._time_left()
-        late = left is not None and left <= 0
+        late = (left := self._time_left()) is not None and left <= 0
         reason = f"the deadline of {self.limits.deadline} s passed" if late else self._over_budget(calls)
         if not reason:
             return None
@@ -220,6 +217,9 @@ class Run:
             replaced = dict(zip((i for i, _ in again), retried, strict=True))
             done = tuple(replaced.get(i, attempt) for i, attempt in enumerate(done))
             tries += 1
+        # Of several calls to one candidate at once, one that was answered is enough.
+        self._failed |= {attempt.call.candidate.name for attempt in done}
+        self._failed -= {attempt.call.candidate.name for attempt in done if attempt.error is None}
         return done
 
     def _once(self, calls: tuple[Call, ...]) -> Generator[Ask | Wait, Sequence[Attempt], tuple[Attempt, ...]]:
@@ -250,8 +250,8 @@ class Run:
         alone = not any(c.name != attempt.call.candidate.name for c in self._visible().candidates)
         if not alone and (error.family == "timeout" or wait > _PATIENCE):
             return None
-        left = self._time_left()
-        return None if wait > _LONGEST_WAIT or (left is not None and wait >= left) else wait
+        late = (left := self._time_left()) is not None and wait >= left
+        return None if wait > _LONGEST_WAIT or late else wait
 
     def _finish(self, stop: Stop) -> Trace:
         answer = stop.attempt

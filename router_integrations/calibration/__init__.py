@@ -4,6 +4,7 @@ from router_integrations.calibration.allocation import allocate, dual_price, pla
 from router_integrations.calibration.cascades import CascadeThresholds, tune_cascade
 from router_integrations.calibration.choosing import Calibrated, calibrate, calibrate_by_folds
 from router_integrations.calibration.correctness import CorrectnessCurve
+from router_integrations.calibration.frugal import frugal_cascade
 from router_integrations.calibration.reliability import calibration_errors
 from router_integrations.calibration.targets import Budget, ErrorRate, QualityFloor, StrongShare, Target
 from router_integrations.calibration.trials import Trials
@@ -22,6 +23,7 @@ __all__ = [
     "CorrectnessCurve",
     "tune_cascade",
     "CascadeThresholds",
+    "frugal_cascade",
     "allocate",
     "dual_price",
     "plan_batch",

@@ -22,6 +22,7 @@ from router_integrations.estimators.matching import Matching
 from router_integrations.estimators.neighbors import Neighbors
 from router_integrations.estimators.personal import PerUser
 from router_integrations.estimators.policies import Policies
+from router_integrations.estimators.pre_post import PrePost
 from router_integrations.estimators.preference import BradleyTerry, PromptBradleyTerry, SimilarityWeighted
 from router_integrations.estimators.regression import MLP, Linear
 from router_integrations.estimators.response import MIRT, NIRT
@@ -75,4 +76,5 @@ __all__ = [
     "QuantileClassifier",
     "AnswerScorer",
     "CalibratedConfidence",
+    "PrePost",
 ]

@@ -89,8 +89,9 @@ class SelfVerification(AnswerEstimator):
 
     Args:
         read: ``"verdict"``, ``"probability"`` or ``"number"``.
-        prompt: What a judge is asked, with ``{query}`` and ``{answer}`` in it; put examples there for few-shot
-            verification.
+        prompt: What a judge is asked, with ``{query}`` and ``{answer}`` in it.
+        examples: Queries, answers and what the judge should say of them, for few-shot verification; shown first, in
+            the form of the prompt.
         prior: Estimates the candidates without a verdict; `Difficulty()` by default.
 
     Raises:
@@ -111,6 +112,7 @@ class SelfVerification(AnswerEstimator):
         *,
         read: Literal["verdict", "probability", "number"] = "verdict",
         prompt: str | None = None,
+        examples: Sequence[tuple[str, str, str]] = (),
         prior: Estimator | None = None,
     ) -> None:
         if read not in ("verdict", "probability", "number"):
@@ -122,6 +124,7 @@ class SelfVerification(AnswerEstimator):
         super().__init__(prior=prior)
         self.read = read
         self.prompt = prompt
+        self.examples = examples
 
     @property
     def needs(self) -> frozenset[Need]:
@@ -131,7 +134,8 @@ class SelfVerification(AnswerEstimator):
     def ask(self, request: Request, answer: Attempt) -> str:
         """Return what a judge of `answer` is to be asked."""
         template = self.prompt or (_NUMBER if self.read == "number" else _VERDICT)
-        return template.format(query=request.text, answer=said(answer))
+        shown = [f"{template.format(query=query, answer=given)} {verdict}" for query, given, verdict in self.examples]
+        return "\n\n".join([*shown, template.format(query=request.text, answer=said(answer))])
 
     def verdicts(self, request: Request, answer: Attempt, attempts: Sequence[Attempt]) -> list[float]:
         """Return what each readable verdict on `answer` among `attempts` is worth, in [0, 1], in order."""

@@ -15,6 +15,7 @@ from router_integrations.evaluation.curves import (
     sweep,
     uniform,
 )
+from router_integrations.evaluation.escalation import ibc_lift
 from router_integrations.evaluation.evaluating import cross_evaluate, evaluate
 from router_integrations.evaluation.leaderboards import (
     arena_score,
@@ -89,6 +90,7 @@ __all__ = [
     "brier",
     "auroc",
     "auarc",
+    "ibc_lift",
     "Interval",
     "bootstrap",
     "paired_bootstrap",

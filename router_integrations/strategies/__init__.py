@@ -1,9 +1,35 @@
 """Strategies: who is asked, in what order, and when to stop."""
 
+from router_integrations.strategies.agreement_cascade import AgreementCascade
 from router_integrations.strategies.best import Best
+from router_integrations.strategies.best_of_n import BestOfN
 from router_integrations.strategies.cascade import Cascade
+from router_integrations.strategies.cascade_routing import CascadeRouting
+from router_integrations.strategies.escalation import (
+    POMDP,
+    EscalationPolicy,
+    GreedyPOMDP,
+    PolicyUnion,
+    Thresholds,
+)
 from router_integrations.strategies.fixed import Fixed
+from router_integrations.strategies.judged_cascade import JudgedCascade
 from router_integrations.strategies.judged_policies import JudgedPolicies
 from router_integrations.strategies.latency import LatencyTradeoff
 
-__all__ = ["Best", "Cascade", "Fixed", "LatencyTradeoff", "JudgedPolicies"]
+__all__ = [
+    "AgreementCascade",
+    "Best",
+    "BestOfN",
+    "Cascade",
+    "CascadeRouting",
+    "Fixed",
+    "LatencyTradeoff",
+    "JudgedPolicies",
+    "JudgedCascade",
+    "EscalationPolicy",
+    "Thresholds",
+    "POMDP",
+    "GreedyPOMDP",
+    "PolicyUnion",
+]

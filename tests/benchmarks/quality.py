@@ -10,7 +10,7 @@ import importlib
 from pathlib import Path
 
 HERE = Path(__file__).parent
-DATASETS = sorted(path.stem.removeprefix("quality_") for path in HERE.glob("quality_*.py"))
+DATASETS = sorted(path.stem.removeprefix("quality_").replace("_", "-") for path in HERE.glob("quality_*.py"))
 
 
 def main() -> None:
@@ -19,7 +19,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=HERE.parents[1].parent / "shared" / "data")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    made = importlib.import_module(f"quality_{options.dataset}").report(options.data)
+    made = importlib.import_module(f"quality_{options.dataset.replace('-', '_')}").report(options.data)
     text = f"{made.strip()}\n\nMade by `python tests/benchmarks/quality.py {options.dataset}`.\n"
     print(text)
     out = options.out or HERE / "results" / f"{options.dataset}.md"
