@@ -8,15 +8,18 @@ plain estimators and RouteLLM's formula in numpy.
 """
 
 import argparse
+import json
+import math
 import os
 import platform
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date
 from functools import lru_cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -99,28 +102,34 @@ class Given:
 
 @dataclass(frozen=True)
 class Row:
-    """What was measured of one estimator; times in ms, memory in MB."""
+    """What was measured of one estimator; times in ms, memory in MB. No time at all: the fit took too long."""
 
     name: str
     records: int
     candidates: int
-    fit: float
-    memory: float
-    decision: list[float]
-    encoded: list[float]
-    plain: list[float]
+    fit: float = math.nan
+    memory: float = math.nan
+    decision: float = math.nan
+    decision_p99: float = math.nan
+    encoded: float = math.nan
+    plain: float = math.nan
+
+    @property
+    def too_slow(self) -> bool:
+        return math.isnan(self.fit)
 
     def cells(self) -> list[Any]:
-        slow = self.decision[0] > 1
-        times = (self.decision[0], self.decision[2], self.encoded[0], self.plain[0])
         return [
             self.name,
             f"{self.records:,}",
             f"{self.candidates:,}",
             f"{self.fit:.2f}",
             f"{self.memory:.1f}",
-            *times,
-            "no" if slow else "yes",
+            self.decision,
+            self.decision_p99,
+            self.encoded,
+            self.plain,
+            "no" if self.decision > 1 else "yes",
         ]
 
 
@@ -138,6 +147,8 @@ def world(queries: int, candidates: int) -> tuple[np.ndarray, Table, np.ndarray]
     quality = np.full((queries, candidates), np.nan)
     rows = np.repeat(np.arange(queries), min(GRADES, candidates))
     columns = rng.integers(candidates, size=len(rows))
+    # Nobody is without a grade.
+    columns[:candidates] = np.arange(candidates)
     quality[rows, columns] = rng.random(len(rows)) < 1 / (1 + np.exp(-skill[topic[rows], columns]))
     unknown = np.broadcast_to(np.nan, quality.shape)
     grades = Table(
@@ -186,7 +197,7 @@ def measured(name: str, queries: int, candidates: int, calls: int) -> Row:
     object.__setattr__(estimator.fitted_, "encoder", real)
     encoded = timed(lambda at: estimator.estimate(requests[at], pool), calls)
     memory = sum(array.nbytes for array in estimator.fitted_.state.values()) / 1e6
-    return Row(name, queries, candidates, seconds, memory, decision, encoded, plain)
+    return Row(name, queries, candidates, seconds, memory, decision[0], decision[2], encoded[0], plain[0])
 
 
 def others(queries: int, calls: int) -> list[list[Any]]:
@@ -255,39 +266,62 @@ def growth(rows: Sequence[Row], sizes: Sequence[int], pools: Sequence[int]) -> l
         found.append([
             name,
             exponent([(row.records, row.fit) for row in by_records]),
-            exponent([(row.records, row.decision[0]) for row in by_records]),
-            exponent([(row.candidates, row.decision[0]) for row in by_pool]),
+            exponent([(row.records, row.decision) for row in by_records]),
+            exponent([(row.candidates, row.decision) for row in by_pool]),
         ])  # fmt: skip
     return found
 
 
-def sweep(sizes: Sequence[int], pools: Sequence[int], calls: int) -> tuple[list[Row], list[str]]:
+class Journal:
+    """The rows so far, in a file if there is one, so that a run that was stopped goes on."""
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+        lines = path.read_text(encoding="utf-8").splitlines() if path and path.exists() else []
+        self.rows = {(row.name, row.records, row.candidates): row for row in (Row(**json.loads(one)) for one in lines)}
+
+    def row(self, name: str, queries: int, candidates: int, calls: int) -> Row:
+        at = (name, queries, candidates)
+        if at not in self.rows:
+            self.rows[at] = tried(*at, calls)
+            print(self.rows[at].cells(), flush=True)
+            if self.path:
+                with self.path.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(asdict(self.rows[at])) + "\n")
+        return self.rows[at]
+
+
+def sweep(sizes: Sequence[int], pools: Sequence[int], calls: int, journal: Journal) -> tuple[list[Row], list[str]]:
     rows, skipped, gave_up = [], [], set()
-    for candidates in pools:
-        for queries in sizes:
-            if queries * candidates > CELLS:
-                skipped.append(f"all at {queries:,} x {candidates:,}: the dense table is too large for memory")
+    for candidates, queries in product(pools, sizes):
+        if queries * candidates > CELLS:
+            skipped.append(f"all at {queries:,} x {candidates:,}: the dense table is too large for memory")
+            continue
+        for name in LEARNERS:
+            if (name, candidates) in gave_up:
                 continue
-            for name in LEARNERS:
-                if (name, candidates) in gave_up:
-                    continue
-                try:
-                    rows.append(measured(name, queries, candidates, calls))
-                    print(rows[-1].cells(), flush=True)
-                except TooSlow:
-                    gave_up.add((name, candidates))
-                    skipped.append(f"{name} from {queries:,} x {candidates:,}: the fit takes over {PATIENCE} s")
-                    print(skipped[-1], flush=True)
-    return rows, skipped
+            rows.append(journal.row(name, queries, candidates, calls))
+            if rows[-1].too_slow:
+                gave_up.add((name, candidates))
+                skipped.append(f"{name} from {queries:,} x {candidates:,}: the fit takes over {PATIENCE} s")
+    return [row for row in rows if not row.too_slow], skipped
 
 
-def report(sizes: Sequence[int], pools: Sequence[int], calls: int, command: str) -> str:
+def tried(name: str, queries: int, candidates: int, calls: int) -> Row:
+    try:
+        return measured(name, queries, candidates, calls)
+    except TooSlow:
+        return Row(name, queries, candidates)
+
+
+def report(sizes: Sequence[int], pools: Sequence[int], calls: int, options: argparse.Namespace) -> str:
     before = os.getloadavg()[0]
+    command = "python tests/benchmarks/speed.py" + (" --quick" if options.quick else "")
     encoder = timed(lambda _: HashingEncoder().encode([LONG]), calls)
-    rows, skipped = sweep(sizes, pools, calls)
+    rows, skipped = sweep(sizes, pools, calls, Journal(options.journal))
     plain = [row for queries in sizes for row in others(queries, min(calls, 200))]
     plain += [formula(width, 64, calls) for width in (WIDTH, 1536)]
-    missed = [f"{row.name} at {row.records:,} x {row.candidates:,}" for row in rows if row.decision[0] > 1]
+    missed = [f"{row.name} at {row.records:,} x {row.candidates:,}" for row in rows if row.decision > 1]
     met = f"{len(rows) - len(missed)} of {len(rows)} decisions"
     found = [[f"{queries:,}", *(f"{recall(queries, k):.3f}" for k in (10, 40))] for queries in sizes]
     header = ["estimator", "queries", "candidates", "fit, s", "kept, MB", "decision p50, ms", "p99", "with encoder p50",
@@ -335,12 +369,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="small sizes, few calls")
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--journal", type=Path, help="a file to keep rows in, to go on after a stop")
     options = parser.parse_args()
     sizes, pools, calls = ([1000, 10_000, 100_000, 400_000], [2, 10, 100, 1000], 300)
     if options.quick:
         sizes, pools, calls = [1000, 12_000], [2, 10], 50
-    command = "python tests/benchmarks/speed.py" + (" --quick" if options.quick else "")
-    text = report(sizes, pools, calls, command)
+    text = report(sizes, pools, calls, options)
     print(text)
     if options.out:
         options.out.write_text(text, encoding="utf-8")
