@@ -63,6 +63,24 @@ def test_choose_a_strategy() -> None:
     assert "brief  What is the capital of Malta?\nlong   Explain step by step" in printed
 
 
+def test_cascade() -> None:
+    printed = _run("04_cascade.ipynb")
+
+    assert float(re.findall(r"AUROC of brief: (\S+)", printed)[0]) > 0.6
+    costs = dict(re.findall(r"\n(always long|cascade) .*\]    (\S+) \[", printed))
+    assert float(costs["cascade"]) < float(costs["always long"])
+    assert "at most 10% wrong: no threshold keeps the error" in printed
+    assert "brief  What is the capital of Norway?" in printed
+    assert "long   What is 8 times 9?" in printed
+    assert "asked ['brief'], 1 chunks: The capital of Norway is Oslo.\n" in printed
+    shown, draft = re.findall(
+        r"asked \['brief', 'long'\].*?chunks: (.*?)\n   first draft: '(.*?)'", printed, re.DOTALL
+    )[0]
+    assert shown.count("|") > 10
+    assert not shown.replace("|", "").startswith(draft)
+    assert re.findall(r"\n(brief|vote) \d+ tokens", printed) == ["brief", "vote"]
+
+
 def test_the_table_of_estimators_is_whole() -> None:
     notebook = nbformat.read(COOKBOOKS / "03_choose_a_strategy.ipynb", as_version=4)
     table = next(cell.source for cell in notebook.cells if "## All estimators" in cell.source)

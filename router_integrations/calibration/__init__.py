@@ -4,7 +4,9 @@ from router_integrations.calibration.allocation import allocate, dual_price, pla
 from router_integrations.calibration.cascades import CascadeThresholds, tune_cascade
 from router_integrations.calibration.choosing import Calibrated, calibrate, calibrate_by_folds
 from router_integrations.calibration.correctness import CorrectnessCurve
+from router_integrations.calibration.drift import Drift, DriftMonitor, drift
 from router_integrations.calibration.frugal import frugal_cascade
+from router_integrations.calibration.guarantees import AcceptanceThreshold, guaranteed_threshold
 from router_integrations.calibration.reliability import calibration_errors
 from router_integrations.calibration.targets import Budget, ErrorRate, QualityFloor, StrongShare, Target
 from router_integrations.calibration.trials import Trials
@@ -24,6 +26,11 @@ __all__ = [
     "tune_cascade",
     "CascadeThresholds",
     "frugal_cascade",
+    "guaranteed_threshold",
+    "AcceptanceThreshold",
+    "drift",
+    "Drift",
+    "DriftMonitor",
     "allocate",
     "dual_price",
     "plan_batch",
