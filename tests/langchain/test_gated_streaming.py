@@ -1,6 +1,9 @@
 """A cascade with a gate behind RouterChatModel: what is shown, what is cut off, what is paid."""
 
+import json
 import math
+import time
+import urllib.request
 from typing import Any
 
 import pytest
@@ -210,3 +213,29 @@ async def test_on_a_real_model(local_server: LocalServer, way: str, above: float
         assert attempts[0]["error"]["family"] == "unsure"
         assert 8 <= attempts[0]["output_tokens"] <= 12
         assert attempts[0]["cost"] > 0
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_real_server_stops_when_the_draft_is_cut_off(local_server: LocalServer, way: str) -> None:
+    wire = {"api_base": local_server.base_url, "api_key": "none"}
+    # It would go on for many times as long as the test waits.
+    endless = {**wire, "logprobs": True, "max_tokens": 3900, "extra_body": {"ignore_eos": True}}
+    pool = [
+        Candidate("openai/smollm2-135m", name=name, params=params, strength=0.5, **DEAR)
+        for name, params in (("draft", endless), ("last", {**wire, "max_tokens": 1}))
+    ]
+    model = RouterChatModel(candidates=pool, strategy=Cascade(order="given", gate=Gate(window=8, above=1.0)))
+    trace = trace_of(whole(await chunks_of(model, way)))
+
+    assert trace["attempts"][0]["error"]["family"] == "unsure"
+    assert _falls_idle(local_server)
+
+
+def _falls_idle(server: LocalServer, seconds: float = 10.0) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        with urllib.request.urlopen(f"{server.base_url.removesuffix('/v1')}/slots") as response:
+            if not any(slot["is_processing"] for slot in json.load(response)):
+                return True
+        time.sleep(0.05)
+    return False
