@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from router_integrations.encoders_fusion import FusionEncoder
     from router_integrations.errors import RouterError
     from router_integrations.estimators import Difficulty
+    from router_integrations.gating import Gate
     from router_integrations.health import Health
     from router_integrations.learning import Record, Table
     from router_integrations.limits import Limits
@@ -42,6 +43,7 @@ _HOMES = {
     "FusionEncoder": "encoders_fusion",
     "RouterError": "errors",
     "Difficulty": "estimators",
+    "Gate": "gating",
     "Health": "health",
     "Record": "learning",
     "Table": "learning",
@@ -73,6 +75,7 @@ __all__ = [
     "Estimator",
     "Fixed",
     "FusionEncoder",
+    "Gate",
     "HashingEncoder",
     "Health",
     "Limits",

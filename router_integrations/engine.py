@@ -16,6 +16,7 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from router_integrations.errors import ProviderError
+from router_integrations.live import Live, timed_out
 from router_integrations.steps import Ask, Run, Wait
 from router_integrations.trace import Trace
 from router_integrations.types import Attempt, Call
@@ -44,7 +45,7 @@ class Host(Protocol):
         ...
 
     def attempt(self, call: Call, chunks: Sequence[Any]) -> Attempt:
-        """Return what the streamed `chunks` amount to; there may be none."""
+        """Return what the streamed `chunks` amount to; there may be none, or more to come."""
         ...
 
     def replay(self, attempt: Attempt) -> Iterator[Any]:
@@ -93,7 +94,8 @@ async def arun(run: Run, host: Host) -> Trace:
 def stream(run: Run, host: Host) -> Generator[Any, None, None]:
     """Answer one request, yielding the host's chunks of a final call as they come; `run.trace` is set at the end.
 
-    A call that is not final is buffered, so a reply that may still be thrown away is never shown.
+    A call that is not final is buffered, or held back until its gate opens, so a reply that may still be thrown away
+    is never shown.
 
     Raises:
         StreamInterrupted: The stream broke after its first chunk.
@@ -106,8 +108,8 @@ def stream(run: Run, host: Host) -> Generator[Any, None, None]:
             while True:
                 if isinstance(step, Wait):
                     time.sleep(step.seconds)
-                elif step.calls[0].final:
-                    live = _Live(run=run, host=host, call=step.calls[0], timeout=step.timeouts[0])
+                elif _is_live(step):
+                    live = Live(run=run, host=host, call=step.calls[0], timeout=step.timeouts[0])
                     yield from live.chunks()
                     reply = (live.attempt(),)
                 else:
@@ -128,8 +130,8 @@ async def astream(run: Run, host: Host) -> AsyncGenerator[Any, None]:
             while True:
                 if isinstance(step, Wait):
                     await asyncio.sleep(step.seconds)
-                elif step.calls[0].final:
-                    live = _Live(run=run, host=host, call=step.calls[0], timeout=step.timeouts[0])
+                elif _is_live(step):
+                    live = Live(run=run, host=host, call=step.calls[0], timeout=step.timeouts[0])
                     async with aclosing(live.achunks()) as chunks:
                         async for chunk in chunks:
                             yield chunk
@@ -144,75 +146,8 @@ async def astream(run: Run, host: Host) -> AsyncGenerator[Any, None]:
             yield chunk
 
 
-class _Live:
-    """A streamed call: passes chunks on, and tells afterwards what they amounted to."""
-
-    def __init__(self, *, run: Run, host: Host, call: Call, timeout: float | None) -> None:
-        self._run = run
-        self._host = host
-        self._call = call
-        self._timeout = timeout
-        self._seen: list[Any] = []
-        self._error: ProviderError | None = None
-        self._first_token: float | None = None
-        self._started = time.perf_counter()
-
-    def chunks(self) -> Generator[Any, None, None]:
-        try:
-            # A generator of the host's is closed with ours, so that an abandoned stream ends its connection.
-            with closing(self._host.stream(self._call, self._timeout)) as source:
-                for chunk in source:
-                    self._note(chunk)
-                    yield chunk
-        except ProviderError as error:
-            self._fail(error)
-        except GeneratorExit:
-            self._leave()
-            raise
-
-    async def achunks(self) -> AsyncGenerator[Any, None]:
-        try:
-            async with aclosing(self._host.astream(self._call, self._timeout)) as source:
-                while True:
-                    # The limit is on the silence between two chunks: a long answer is no fault.
-                    async with asyncio.timeout(self._timeout):
-                        chunk = await anext(source, None)
-                    if chunk is None:
-                        return
-                    self._note(chunk)
-                    yield chunk
-        except TimeoutError:
-            self._fail(_timed_out(self._timeout))
-        except ProviderError as error:
-            self._fail(error)
-        except (GeneratorExit, asyncio.CancelledError):
-            self._leave()
-            raise
-
-    def attempt(self) -> Attempt:
-        if self._error is None and not self._seen:
-            self._error = ProviderError("the stream ended without a chunk", family="malformed")
-        attempt = self._host.attempt(self._call, self._seen)
-        return replace(
-            attempt,
-            error=self._error,
-            latency=attempt.latency or time.perf_counter() - self._started,
-            first_token=self._first_token,
-        )
-
-    def _note(self, chunk: Any) -> None:
-        if self._first_token is None:
-            self._first_token = time.perf_counter() - self._started
-        self._seen.append(chunk)
-
-    def _leave(self) -> None:
-        if self._seen:
-            self._run.abandoned(self.attempt())
-
-    def _fail(self, error: ProviderError) -> None:
-        self._error = error
-        if self._seen:
-            raise self._run.interrupted(self.attempt()) from error
+def _is_live(step: Ask) -> bool:
+    return len(step.calls) == 1 and (step.calls[0].final or step.calls[0].gate is not None)
 
 
 def _ask_all(host: Host, step: Ask) -> Sequence[Attempt]:
@@ -255,11 +190,7 @@ async def _aask(host: Host, call: Call, timeout: float | None) -> Attempt:
         async with asyncio.timeout(timeout):
             attempt = await host.aask(call, timeout)
     except TimeoutError:
-        attempt = Attempt(call=call, error=_timed_out(timeout))
+        attempt = Attempt(call=call, error=timed_out(timeout))
     except ProviderError as error:
         attempt = Attempt(call=call, error=error)
     return replace(attempt, latency=attempt.latency or time.perf_counter() - started)
-
-
-def _timed_out(timeout: float | None) -> ProviderError:
-    return ProviderError(f"no answer within {timeout} s", family="timeout")

@@ -37,6 +37,7 @@ Family = Literal[
     "context_overflow",
     "content_policy",
     "schema",
+    "unsure",
 ]
 FAMILIES: tuple[Family, ...] = get_args(Family)
 

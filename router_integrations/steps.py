@@ -105,7 +105,7 @@ class Run:
             if stop := self._limit(move):
                 return self._finish(stop)
             tried = yield from self._make(move)
-            if move[0].final and tried[0].error is None:
+            if tried[0].error is None and (move[0].final or tried[0].first_token is not None):
                 return self._finish(Stop(attempt=tried[0], reason=move[0].reason))
 
     def plan(self) -> Trace:
@@ -297,4 +297,4 @@ class Run:
     def abandoned(self, attempt: Attempt) -> None:
         """Note a stream that its reader left; what came of it until then is paid for."""
         self._attempts += (attempt,)
-        self.trace = self._trace(attempt, "the reader left before the end")
+        self.trace = self._trace(attempt if attempt.first_token is not None else None, "the reader left before the end")

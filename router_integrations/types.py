@@ -15,6 +15,7 @@ from router_integrations.errors import ConfigurationError
 if TYPE_CHECKING:
     from router_integrations.candidates import Candidate
     from router_integrations.errors import ProviderError
+    from router_integrations.gating import Gate
 
 Purpose = Literal["answer", "judge", "policy"]
 Modality = Literal["text", "image", "audio", "pdf", "video"]
@@ -190,6 +191,7 @@ class Call:
         prompt: What a judge or a policy model is asked instead of the conversation: this text alone, without the
             caller's tools, schema and settings. `None` asks the conversation.
         final: Promises that `decide` will not look at the reply, so it may be streamed.
+        gate: Promises the same of a reply that passes it; a stream that does not is cut off. `None` buffers.
         reason: Why, in words.
         estimates: What was expected of each candidate of the request, by name.
 
@@ -202,6 +204,7 @@ class Call:
     purpose: Purpose = "answer"
     prompt: str | None = field(default=None, repr=False)
     final: bool = False
+    gate: Gate | None = None
     reason: str = ""
     estimates: Mapping[str, Estimate] = field(default_factory=dict)
 
@@ -221,7 +224,7 @@ class Attempt:
         usage: Tokens; `None` when no usage is known.
         cost: USD; `None` is unknown.
         latency: Seconds from sending to the last byte.
-        first_token: Seconds to the first streamed chunk; `None` when the call was not streamed.
+        first_token: Seconds until the first streamed chunk was shown; `None` when none was.
         error: The failure; `None` for a reply.
         native: The host framework's own reply.
 

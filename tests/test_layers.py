@@ -21,9 +21,11 @@ LAYERS = [
         "encoders_fusion",
         "engine",
         "estimators",
+        "gating",
         "health",
         "learning",
         "limits",
+        "live",
         "pacer",
         "records",
         "records_formats",
@@ -48,7 +50,7 @@ LAYERS = [
     {"cli", "collect", "demo"},
 ]
 ADAPTERS = {"langchain", "llama_index"}
-MAY_WAIT = {"engine", "providers", "langchain", "llama_index", "testing", "cli", "collect", "demo"}
+MAY_WAIT = {"engine", "live", "providers", "langchain", "llama_index", "testing", "cli", "collect", "demo"}
 # Files, network, clocks and chance have no place where decisions are made.
 IMPURE = {
     "asyncio", "datetime", "glob", "http", "httpx", "io", "logging", "os", "pathlib", "random", "requests", "secrets",

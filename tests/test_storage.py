@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 from safetensors.numpy import load, save
 
-from router_integrations import Best, Candidate, Difficulty, Fixed, HashingEncoder, Limits, Request, Utility
+from router_integrations import Best, Candidate, Difficulty, Fixed, Gate, HashingEncoder, Limits, Request, Utility
 from router_integrations.errors import ConfigurationError, StorageError
 from router_integrations.estimators import MatrixFactorization, Neighbors
 from router_integrations.estimators.learned import Learned
@@ -30,6 +30,7 @@ from router_integrations.langchain import RouterChatModel
 from router_integrations.learning import Record
 from router_integrations.storage import SavedRouter, load_router, save_router
 from router_integrations.storage.coding import Reader, Writer, classes
+from router_integrations.strategies import Cascade
 
 GOLDEN = Path(__file__).parent / "golden" / "storage_v1"
 JSON, ARRAYS = "router.json", "arrays.safetensors"
@@ -159,6 +160,11 @@ class TestRoundTrip:
 
         assert type(found.strategy) is type(strategy)
         assert estimates(found.strategy, found.candidates) == estimates(strategy, POOL)
+
+    def test_a_cascade_keeps_its_gate(self, tmp_path: Path) -> None:
+        save_router(tmp_path / "x", router(Cascade(gate=Gate(window=5, above=0.9))))
+
+        assert load_router(tmp_path / "x").strategy.gate == Gate(window=5, above=0.9)
 
     def test_a_loaded_router_is_saved_as_the_same_bytes(self, saved: Path, tmp_path: Path) -> None:
         save_router(tmp_path / "again", load_router(saved))

@@ -71,13 +71,14 @@ class TokenConfidence(AnswerEstimator):
         return frozenset({"logprobs"})
 
     def _confidence(self, request: Request, answers: Sequence[Attempt], attempts: Sequence[Attempt]) -> float | None:
+        if self.aggregate == "mean":
+            return mean_probability(answers[-1].logprobs)
         values = usable(answers[-1].logprobs)
         if not values:
             return None
         if self.aggregate == "quantile":
             return math.exp(quantiles(values, (self.quantile,))[0])
-        total = math.fsum(values)
-        return math.exp(total if self.aggregate == "sum" else total / len(values))
+        return math.exp(math.fsum(values))
 
 
 class TopTokenConfidence(AnswerEstimator):
@@ -145,6 +146,16 @@ def usable(logprobs: Sequence[float]) -> list[float]:
     """
     # Comparisons, because calls of min and max take five times as long.
     return [value if _LEAST <= value <= 0 else 0.0 if value > 0 else _LEAST for value in logprobs if value == value]
+
+
+def mean_probability(logprobs: Sequence[float]) -> float | None:
+    """Return the geometric mean of token probabilities, in [0, 1]; `None` of none.
+
+    >>> mean_probability([0.0, math.log(0.25)])
+    0.5
+    """
+    values = usable(logprobs)
+    return math.exp(math.fsum(values) / len(values)) if values else None
 
 
 def quantiles(values: Sequence[float], levels: Sequence[float]) -> list[float]:

@@ -155,7 +155,7 @@ class RunnableHost:
 
     def attempt(self, call: Call, chunks: Sequence[Any]) -> Attempt:
         """Return what a stream amounts to."""
-        meter = self._streamed.pop(id(call))
+        meter = self._streamed[id(call)]
         return self._attempt(call, joined([chunk for (chunk,) in chunks]), meter) if chunks else _empty(call, meter)
 
     def replay(self, attempt: Attempt) -> Iterator[Any]:

@@ -21,7 +21,7 @@ from langchain_core.exceptions import (
 
 from router_integrations.errors import Family, ProviderError
 
-# LangChain's class for each family of failures; it has none for an answer that breaks the schema.
+# LangChain's class for each family of failures; it has none for an answer that breaks the schema, or is cut off.
 MODEL_ERRORS: Mapping[Family, type[ModelError]] = {
     "timeout": ModelTimeoutError,
     "connection": ModelConnectionError,

@@ -127,7 +127,7 @@ class LangChainHost:
 
     def attempt(self, call: Call, chunks: Sequence[Any]) -> Attempt:
         """Return what a stream amounts to; with a parser the messages behind `chunks` count."""
-        seen = self._streamed.pop(id(call), [])
+        seen = self._streamed.get(id(call), ())
         if not seen:
             return Attempt(call=call)
         reply = Reply(message=_merged(seen))
@@ -144,6 +144,8 @@ class LangChainHost:
             yield as_chunk(reply.message)
 
     def _prepare(self, call: Call, timeout: float | None) -> Prepared:
+        # A call that is made again begins anew.
+        self._streamed.pop(id(call), None)
         name = call.candidate.name
         model, target = self.models[name], self.targets[name]
         binding = self._binding(call)
@@ -247,7 +249,8 @@ class LangChainHost:
         if told["usage"] is None:
             said = told["text"] + "".join(json.dumps(one, default=str) for one in told["tool_calls"])
             asked = self.input_tokens if call.prompt is None else estimate_tokens(call.prompt)
-            usage = Usage(input_tokens=asked, output_tokens=estimate_tokens(said), estimated=True)
+            wrote = len(told["logprobs"]) or estimate_tokens(said)
+            usage = Usage(input_tokens=asked, output_tokens=wrote, estimated=True)
             told |= {"usage": usage, "cost": call.candidate.cost(usage) if told["cost"] is None else told["cost"]}
         return Attempt(call=call, error=error, native=reply, **told)
 

@@ -82,7 +82,7 @@ def failed(error: RouterError, binding: Binding | None) -> Any:
 
 @lru_cache(maxsize=32)
 def _class(family: Family | None) -> type[AllCandidatesFailed]:
-    if family is None:
+    if family is None or family == "unsure":
         return AllCandidatesFailed
     theirs: type[Exception] = MODEL_ERRORS.get(family, OutputParserException)
     return type("AllCandidatesFailed", (AllCandidatesFailed, theirs), {"__module__": AllCandidatesFailed.__module__})

@@ -14,6 +14,7 @@ from router_integrations.encoders import Encoder, HashingEncoder
 from router_integrations.encoders_fusion import FusionEncoder, ImageEncoder
 from router_integrations.errors import StorageError
 from router_integrations.estimators.learned import Fitted, Learned
+from router_integrations.gating import Gate
 from router_integrations.limits import Limits
 from router_integrations.pacer import Pacer
 from router_integrations.storage.files import tampered
@@ -44,7 +45,7 @@ def classes() -> dict[str, type]:
     True
     """
     exported = [getattr(package, name) for package in (estimators, strategies) for name in package.__all__]
-    ours = (*exported, FusionEncoder, HashingEncoder, Fitted, Limits, Pacer, Utility)
+    ours = (*exported, FusionEncoder, HashingEncoder, Fitted, Gate, Limits, Pacer, Utility)
     return {one.__name__: one for one in ours if isinstance(one, type)}
 
 

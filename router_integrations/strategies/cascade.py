@@ -8,6 +8,7 @@ from typing import Literal
 from router_integrations.candidates import Candidate
 from router_integrations.errors import ConfigurationError
 from router_integrations.estimators.answer_quality import AnswerQuality
+from router_integrations.gating import Gate
 from router_integrations.types import Attempt, Call, Estimate, Estimator, Request, Stop
 
 
@@ -20,6 +21,12 @@ class Cascade:
     Earlier answers are never shown before they are accepted. Who fails or cannot take the request is skipped. When
     nobody is left, or nobody that the budget allows, the best answer so far is returned. In a tool loop the candidate
     that began it goes on, unchecked.
+
+    With `gate` each candidate but the last streams: its chunks are held back until the confidence in its first tokens
+    is known. Above the gate the answer is accepted and shown as it comes; otherwise the call is cut off, only the
+    tokens made are paid, and the next candidate is asked: what was cut off is no answer, nor the best so far. An answer
+    too short for the gate, or without log-probabilities, is judged as a whole. `invoke` buffers, but decides by the
+    gate alike.
 
     WHEN: multi-stage. WHAT: query and answers. HOW: thresholds, chosen by hand or by
     `calibration.tune_cascade`. Each rejected answer costs its price and its latency. `decide` takes one estimate plus
@@ -34,6 +41,7 @@ class Cascade:
         accept: Confidence above which an answer is returned, in [0, 1], for all or by name; by name, 0.7 for the rest.
         abstain: Confidence at or below which nobody is asked any more, in [0, 1], for all or by name; by name, never
             for the rest.
+        gate: Lets the answers of all but the last candidate stream before they are complete; `None` buffers them.
 
     Raises:
         ConfigurationError: A threshold is out of range, one to abstain is above the one to accept, or a name stands
@@ -56,6 +64,7 @@ class Cascade:
         order: Literal["given", "price"] | Sequence[str] = "price",
         accept: float | Mapping[str, float] = 0.7,
         abstain: float | Mapping[str, float] | None = None,
+        gate: Gate | None = None,
     ) -> None:
         _check_order(order)
         for option, thresholds in (("accept", accept), ("abstain", abstain)):
@@ -64,6 +73,7 @@ class Cascade:
         self.order = order
         self.accept = accept
         self.abstain = abstain
+        self.gate = gate
         self._estimator: Estimator = estimator if estimator is not None else AnswerQuality()
         for name in {*_names(accept), *_names(abstain), ""}:
             low, high = self._abstains_at(name), self._accepts_above(name)
@@ -94,9 +104,11 @@ class Cascade:
         answer = answers[-1]
         name = answer.call.candidate.name
         sure, accept, abstain = estimates[name].quality, self._accepts_above(name), self._abstains_at(name)
-        if sure > accept:
+        if passed := _passed(answer):
+            return Stop(attempt=answer, reason=f"{name!r} passed the gate")
+        if passed is None and sure > accept:
             return Stop(attempt=answer, reason=f"{name!r} was sure enough, {sure:.2f} > {accept:g}")
-        if abstain is not None and sure <= abstain:
+        if passed is None and abstain is not None and sure <= abstain:
             return Stop(reason=f"{name!r} was too unsure to go on, {sure:.2f} <= {abstain:g}")
         if not last:
             return None
@@ -115,10 +127,12 @@ class Cascade:
     ) -> Call:
         rung = rungs[0]
         locked = rung.name == request.snapshot.locked
-        unchecked = len(rungs) == 1 and self._abstains_at(rung.name) is None
+        last = len(rungs) == 1
+        final = locked or (last and self._abstains_at(rung.name) is None)
         return Call(
             candidate=rung,
-            final=locked or unchecked,
+            final=final,
+            gate=None if final or last else self.gate,
             reason="it began the tool loop" if locked else self._why(attempts, estimates),
             estimates={one.name: estimates[one.name] for one in request.candidates if one.name in estimates},
         )
@@ -128,6 +142,8 @@ class Cascade:
         if tried is None:
             return "first of the cascade"
         name = tried.call.candidate.name
+        if _passed(tried) is False:
+            return f"{name!r} did not pass the gate"
         if tried.error is not None:
             return f"{name!r} failed ({tried.error.family})"
         return f"{name!r} was not sure enough, {estimates[name].quality:.2f} <= {self._accepts_above(name):g}"
@@ -164,6 +180,11 @@ class Cascade:
 
     def _abstains_at(self, name: str) -> float | None:
         return self.abstain.get(name) if isinstance(self.abstain, Mapping) else self.abstain
+
+
+def _passed(attempt: Attempt) -> bool | None:
+    """Return whether an answer, whole or cut off, passes its gate; `None` where there is nothing to say."""
+    return attempt.call.gate.opens(attempt.logprobs) if attempt.call.gate is not None else None
 
 
 def _names(thresholds: float | Mapping[str, float] | None) -> Iterable[str]:

@@ -9,6 +9,7 @@ from router_integrations.candidates import Candidate
 from router_integrations.engine import run
 from router_integrations.errors import Abstained, AllCandidatesFailed, ConfigurationError, LimitExceeded, ProviderError
 from router_integrations.estimators import TokenConfidence
+from router_integrations.gating import Gate
 from router_integrations.limits import Limits
 from router_integrations.steps import Run
 from router_integrations.strategies import Cascade
@@ -57,8 +58,9 @@ class TestCascade(StrategyContract):
             Cascade(estimator=TokenConfidence(), order="given", accept={"small": 0.95}),
             Cascade(order=("large", "small")),
             Cascade(order=("absent",), abstain={"absent": 0.5}),
+            Cascade(gate=Gate()),
         ],
-        ids=["default", "never sure", "by name", "own order", "absent"],
+        ids=["default", "never sure", "by name", "own order", "absent", "gated"],
     )
     def strategy(self, request: pytest.FixtureRequest) -> Cascade:
         strategy: Cascade = request.param
@@ -238,3 +240,45 @@ def test_the_cost_of_each_attempt_counts() -> None:
 def test_options_out_of_range_are_rejected(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError, match="Cascade"):
         Cascade(**options)
+
+
+def test_all_but_the_last_candidate_have_the_gate() -> None:
+    gate = Gate(window=2)
+    trace = traced(cascade(gate=gate), said(0.6), said(0.5), said(0.1))
+
+    assert [attempt.call.gate for attempt in trace.attempts] == [gate, gate, None]
+
+
+def test_a_buffered_answer_that_passes_the_gate_is_accepted_whatever_comes_after_its_window() -> None:
+    good = Outcome(text="good", logprobs=(-0.1, -9.0, -9.0))
+    trace = traced(cascade(gate=Gate(window=1), abstain={"small": 0.5}), good, said(0.9))
+
+    assert (names(trace), trace.reason) == (["small"], "'small' passed the gate")
+
+
+def test_a_buffered_answer_that_does_not_pass_is_followed_by_the_next_candidate() -> None:
+    bad = Outcome(text="bad", logprobs=(-9.0, *[-0.001] * 99))
+    trace = traced(cascade(gate=Gate(window=1), abstain={"small": 0.01}), bad, said(0.8), said(0.9))
+
+    assert names(trace) == ["small", "medium"]
+    assert trace.attempts[1].call.reason == "'small' did not pass the gate"
+
+
+def test_a_buffered_answer_that_does_not_pass_may_still_be_the_best_so_far() -> None:
+    trace = traced(cascade(gate=Gate(window=1)), said(0.6), DOWN)
+
+    assert answer(trace) == "0.6"
+
+
+@pytest.mark.parametrize(("confidence", "asked"), [(0.8, ["small"]), (0.6, ["small", "medium"])])
+def test_an_answer_too_short_for_the_gate_is_judged_as_a_whole(confidence: float, asked: list[str]) -> None:
+    trace = traced(cascade(gate=Gate(window=2, above=0.99)), said(confidence), said(0.9), said(0.9))
+
+    assert names(trace) == asked
+
+
+def test_a_tool_loop_has_no_gate() -> None:
+    request = Request(text="hi", candidates=POOL, snapshot=Snapshot(locked="medium"))
+    (attempt,) = traced(cascade(gate=Gate()), said(0.9), said(0.1), said(0.9), request=request).attempts
+
+    assert (attempt.call.final, attempt.call.gate) == (True, None)
