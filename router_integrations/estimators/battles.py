@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from router_integrations.candidates import Candidate
 from router_integrations.errors import ConfigurationError
-from router_integrations.estimators.learned import Data, Learned
+from router_integrations.estimators.learned import Data, Learned, columns_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -58,8 +58,7 @@ class Paired(Learned):
         if fitted is None:
             raise ConfigurationError(f"{type(self).__name__} has learnt nothing yet; call fit(records) first")
         known = self._ratings(fitted.state, np.asarray(fitted.encoder.encode(texts), dtype=np.float32))
-        columns = [fitted.names.index(c.name) if c.name in fitted.names else -1 for c in candidates]
-        ratings = np.column_stack([known, known.mean(axis=1)])[:, columns]
+        ratings = np.column_stack([known, known.mean(axis=1)])[:, columns_of(fitted, candidates)]
         chances: Floats = expit(ratings[:, :, None] - ratings[:, None, :])
         return chances
 

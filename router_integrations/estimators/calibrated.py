@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, Self
 
 from router_integrations.errors import ConfigurationError
-from router_integrations.estimators.curves import draw_curve, read_curve
+from router_integrations.estimators.curves import draw_curve, read_curve, require_curve
 from router_integrations.estimators.learned import Data, Fitted, Learned, encoded
 from router_integrations.learning import Record, Table
 
@@ -70,12 +70,7 @@ class CalibratedEstimator(Learned):
                 f"CalibratedEstimator.estimator must be another one that learns but got {estimator!r}; "
                 "for example Neighbors()"
             )
-        if method not in ("platt", "isotonic"):
-            raise ConfigurationError(f"CalibratedEstimator.method must be 'platt' or 'isotonic' but got {method!r}")
-        if not 0 < held_out < 1:
-            raise ConfigurationError(
-                f"CalibratedEstimator.held_out must be in (0, 1) but got {held_out!r}; 0.3 is the default"
-            )
+        require_curve("CalibratedEstimator", method, held_out)
         super().__init__(encoder=estimator.encoder)
         self.estimator = estimator
         self.method = method

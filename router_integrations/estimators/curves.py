@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from router_integrations.errors import ConfigurationError
 from router_integrations.estimators.numerics import logistic_regression, sigmoid
 
 if TYPE_CHECKING:
@@ -19,6 +20,20 @@ EDGE = 1e-3
 _RIDGE = 0.1
 # Log-odds spread less than this are alike.
 _ALIKE = 1e-3
+
+
+def require_curve(owner: str, method: str, held_out: float) -> None:
+    """Refuse options of an estimator with curves that are out of range.
+
+    Raises:
+        ConfigurationError: There is no such method, or the share held out for the curves is not in (0, 1).
+
+    >>> require_curve("CalibratedEstimator", "platt", 0.3)
+    """
+    if method not in ("platt", "isotonic"):
+        raise ConfigurationError(f"{owner}.method must be 'platt' or 'isotonic' but got {method!r}")
+    if not 0 < held_out < 1:
+        raise ConfigurationError(f"{owner}.held_out must be in (0, 1) but got {held_out!r}; 0.3 is the default")
 
 
 def draw_curve(method: Method, expected: Floats, grades: Floats, *, edge: float = EDGE) -> Floats:

@@ -8,7 +8,7 @@ from router_integrations.encoders import Encoder
 from router_integrations.errors import ConfigurationError
 from router_integrations.estimators.learned import Data, Learned
 from router_integrations.estimators.lines import COIN, scores, state_of
-from router_integrations.estimators.numerics import grades, require_at_least
+from router_integrations.estimators.numerics import grades, least_loss, require_at_least
 
 if TYPE_CHECKING:
     import numpy as np
@@ -132,13 +132,9 @@ def softmax_regression(vectors: Array, labels: Array, among: Array, alpha: float
     [[0.75, 0.25]]
     """
     import numpy as np
-    from scipy.optimize import minimize
 
     start = np.zeros((vectors.shape[1] + 1, labels.shape[1]))
-    given = (vectors, labels, among, alpha)
-    found = minimize(softmax_loss, start.ravel(), args=given, jac=True, method="L-BFGS-B", options={"maxiter": 500})
-    weights, intercept = np.split(found.x.reshape(start.shape), [-1])
-    return weights, intercept[0]
+    return least_loss(softmax_loss, start, (vectors, labels, among, alpha))
 
 
 def softmax_loss(flat: Array, vectors: Array, labels: Array, among: Array, alpha: float) -> tuple[float, Array]:

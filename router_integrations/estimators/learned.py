@@ -196,7 +196,7 @@ class Learned:
         import numpy as np
 
         known, spread = self._predict(fitted.state, vectors)
-        columns = _columns(fitted, candidates)
+        columns = columns_of(fitted, candidates)
         # The last column stands for whoever has no records.
         quality = np.column_stack([known, known.mean(axis=1)])[:, columns]
         std = np.column_stack([spread, np.full(len(vectors), _UNKNOWN_STD)])[:, columns]
@@ -209,7 +209,7 @@ class Learned:
             known = np.tile(fitted.output_tokens, (len(vectors), 1))
         else:
             known = expected_lengths(fitted.lengths, vectors)
-        tokens = np.column_stack([known, np.full(len(vectors), np.nan)])[:, _columns(fitted, candidates)]
+        tokens = np.column_stack([known, np.full(len(vectors), np.nan)])[:, columns_of(fitted, candidates)]
         return np.where(np.isnan(tokens), _USUAL_OUTPUT, tokens)
 
     def _learn(self, data: Data) -> tuple[tuple[str, ...], State]:
@@ -246,8 +246,14 @@ def encoded(encoder: Encoder, texts: Sequence[str], images: Sequence[Sequence[st
     return np.asarray(vectors, dtype=np.float32)
 
 
-def _columns(fitted: Fitted, candidates: Sequence[Candidate]) -> list[int]:
-    """Return the column of each candidate, -1 for one without records."""
+def columns_of(fitted: Fitted, candidates: Sequence[Candidate]) -> list[int]:
+    """Return the column of each candidate in what was learnt, -1 for one without records.
+
+    >>> import numpy as np
+    >>> fitted = Fitted(names=("a",), output_tokens=np.ones(1), encoder=HashingEncoder(), state={})
+    >>> columns_of(fitted, [Candidate(name, model=object()) for name in ("new", "a")])
+    [-1, 0]
+    """
     column = {name: index for index, name in enumerate(fitted.names)}
     return [column.get(candidate.name, -1) for candidate in candidates]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from router_integrations.candidates import Candidate
 from router_integrations.errors import ConfigurationError
 from router_integrations.estimators.answers import AnswerEstimator, GradedAnswer, Need, graded_answers
-from router_integrations.estimators.curves import draw_curve, read_curve
+from router_integrations.estimators.curves import draw_curve, read_curve, require_curve
 from router_integrations.learning import Record
 from router_integrations.types import Attempt, Estimator, Request
 
@@ -128,12 +128,7 @@ class CalibratedConfidence(LearnedAnswer):
                 f"CalibratedConfidence.estimator must be another one that looks at answers but got {estimator!r}; "
                 "for example TokenConfidence()"
             )
-        if method not in ("platt", "isotonic"):
-            raise ConfigurationError(f"CalibratedConfidence.method must be 'platt' or 'isotonic' but got {method!r}")
-        if not 0 < held_out < 1:
-            raise ConfigurationError(
-                f"CalibratedConfidence.held_out must be in (0, 1) but got {held_out!r}; 0.3 is the default"
-            )
+        require_curve("CalibratedConfidence", method, held_out)
         super().__init__(prior=prior)
         self.estimator = estimator
         self.method = method

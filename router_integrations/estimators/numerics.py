@@ -90,12 +90,31 @@ def logistic_regression(vectors: Array, quality: Array, graded: Array, alpha: fl
     [0.875]
     """
     import numpy as np
-    from scipy.optimize import minimize
 
     usual = (quality.sum(axis=0) + 0.5) / (graded.sum(axis=0) + 1)
     start = np.vstack([np.zeros((vectors.shape[1], len(usual))), np.log(usual / (1 - usual))])
-    given = (vectors, quality, graded, alpha)
-    found = minimize(logistic_loss, start.ravel(), args=given, jac=True, method="L-BFGS-B", options={"maxiter": 500})
+    return least_loss(logistic_loss, start, (vectors, quality, graded, alpha))
+
+
+def least_loss(
+    loss: Callable[..., tuple[float, Array]], start: Array, given: tuple[Array | float, ...]
+) -> tuple[Array, Array]:
+    """Return the weights and the intercepts at which a convex loss is least, by L-BFGS.
+
+    Args:
+        loss: Returns the loss and its gradient, from the flat weights with the intercepts below them and `given`.
+        start: Where to begin, the weights with the intercepts below them.
+        given: What else the loss reads.
+
+    >>> import numpy as np
+    >>> weights, intercept = least_loss(lambda at: (float(((at - 2) ** 2).sum()), 2 * (at - 2)), np.zeros((2, 1)), ())
+    >>> weights.round(3).tolist(), intercept.round(3).tolist()
+    ([[2.0]], [2.0])
+    """
+    import numpy as np
+    from scipy.optimize import minimize
+
+    found = minimize(loss, start.ravel(), args=given, jac=True, method="L-BFGS-B", options={"maxiter": 500})
     weights, intercept = np.split(found.x.reshape(start.shape), [-1])
     return weights, intercept[0]
 

@@ -9,6 +9,7 @@ from router_integrations.candidates import Candidate
 from router_integrations.errors import ConfigurationError
 from router_integrations.estimators.answer_quality import AnswerQuality
 from router_integrations.gating import Gate
+from router_integrations.strategies.votes import answers_among
 from router_integrations.types import Attempt, Call, Estimate, Estimator, Request, Stop
 
 
@@ -84,7 +85,7 @@ class Cascade:
 
     def decide(self, request: Request, attempts: Sequence[Attempt] = ()) -> Call | Stop:
         """Return a call to the next candidate, or the end: with the accepted answer, the best one, or none."""
-        answers = [one for one in attempts if one.error is None and one.call.purpose == "answer"]
+        answers = answers_among(attempts)
         asked = {one.call.candidate.name: one.call.candidate for one in answers}
         offered = {one.name: one for one in request.candidates}
         # What the others will cost is asked again only where it decides something.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from router_integrations.candidates import Candidate
 from router_integrations.errors import ConfigurationError
 from router_integrations.estimators.answer_quality import AnswerQuality
+from router_integrations.strategies.votes import answers_among
 from router_integrations.types import Attempt, Call, Estimate, Estimator, Request, Stop, Utility
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ class CascadeRouting:
 
     def decide(self, request: Request, attempts: Sequence[Attempt] = ()) -> Call | Stop:
         """Return a call to the cheapest of the best set, or the end with the best answer."""
-        answers = [one for one in attempts if one.error is None and one.call.purpose == "answer"]
+        answers = answers_among(attempts)
         asked = {one.call.candidate.name: one.call.candidate for one in answers}
         known = {one.name: one for one in request.candidates} | asked
         found = self._estimator.estimate(request, tuple(known.values()), attempts)
