@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from router_integrations.gating import Gate
     from router_integrations.health import Health
     from router_integrations.learning import Record, Table
+    from router_integrations.ledger import Ledger
     from router_integrations.limits import Limits
     from router_integrations.pacer import Pacer
     from router_integrations.strategies import Best, Fixed
@@ -47,6 +48,7 @@ _HOMES = {
     "Health": "health",
     "Record": "learning",
     "Table": "learning",
+    "Ledger": "ledger",
     "Limits": "limits",
     "Pacer": "pacer",
     "Best": "strategies",
@@ -78,6 +80,7 @@ __all__ = [
     "Gate",
     "HashingEncoder",
     "Health",
+    "Ledger",
     "Limits",
     "Pacer",
     "Record",

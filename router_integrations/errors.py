@@ -38,6 +38,7 @@ Family = Literal[
     "content_policy",
     "schema",
     "unsure",
+    "cancelled",
 ]
 FAMILIES: tuple[Family, ...] = get_args(Family)
 

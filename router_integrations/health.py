@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from router_integrations.errors import ConfigurationError, ProviderError
+from router_integrations.locking import Locked
 
 
 @dataclass(slots=True)
@@ -18,7 +18,7 @@ class _Circuit:
     trial: bool = False
 
 
-class Health:
+class Health(Locked):
     """Keeps failing candidates out of service for a while, then lets one trial call through (half-open).
 
     Safe to share between threads and event loops.
@@ -55,7 +55,7 @@ class Health:
         self.max_cooldown = max_cooldown
         self._clock = clock
         self._circuits: dict[str, _Circuit] = {}
-        self._lock = threading.Lock()
+        super().__init__()
         for name, least in (("threshold", 1), ("cooldown", 0), ("max_cooldown", 0)):
             value = getattr(self, name)
             if not value >= least:

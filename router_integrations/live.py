@@ -7,12 +7,14 @@ import logging
 import math
 import time
 from collections.abc import AsyncGenerator, Generator, Sequence
-from contextlib import aclosing, closing
+from contextlib import AsyncExitStack, aclosing, closing
 from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from router_integrations.errors import ProviderError
+from router_integrations.hedging import arace, race
+from router_integrations.reasons import compared
 from router_integrations.steps import Run
 from router_integrations.types import Attempt, Call
 
@@ -44,8 +46,9 @@ class Live:
         self._look_at = 1
         self._seen: list[Any] = []
         self._error: ProviderError | None = None
+        self._in_race = False
         self._first_token: float | None = None
-        self._started = time.perf_counter()
+        self._started = 0.0
 
     def chunks(self) -> Generator[Any, None, None]:
         """Yield what may be shown.
@@ -53,6 +56,7 @@ class Live:
         Raises:
             StreamInterrupted: The stream broke after something was shown.
         """
+        self._started = time.perf_counter()
         try:
             # A generator of the host's is closed with ours, so that an abandoned stream ends its connection.
             with closing(self._host.stream(self._call, self._timeout)) as source:
@@ -63,11 +67,12 @@ class Live:
         except ProviderError as error:
             self._fail(error)
         except GeneratorExit:
-            self._leave()
+            self.leave()
             raise
 
     async def achunks(self) -> AsyncGenerator[Any, None]:
         """Async `chunks`."""
+        self._started = time.perf_counter()
         try:
             async with aclosing(self._host.astream(self._call, self._timeout)) as source:
                 while self._error is None:
@@ -83,7 +88,7 @@ class Live:
         except ProviderError as error:
             self._fail(error)
         except (GeneratorExit, asyncio.CancelledError):
-            self._leave()
+            self.leave()
             raise
 
     def attempt(self) -> Attempt:
@@ -123,21 +128,132 @@ class Live:
             missing = max(gate.window - len(logprobs), 1)
             self._look_at = seen + math.ceil(missing / max(len(logprobs) / seen, 1))
         elif not opens:
-            sure = gate.confidence(logprobs)
+            sure = compared(gate.confidence(logprobs) or 0.0, "<=", gate.above)
             self._error = ProviderError(
-                f"cut off at the gate: the first {gate.window} tokens had a confidence of {sure:.2f} <= {gate.above:g}",
+                f"cut off at the gate: the first {gate.window} tokens had a confidence of {sure}",
                 family="unsure",
             )
         return bool(opens)
 
-    def _leave(self) -> None:
-        if self._seen:
-            self._run.abandoned(self.attempt())
+    def enter(self) -> None:
+        """Note that a rival may win, and that the race is told when the reader leaves."""
+        self._in_race = True
+
+    def win(self, *others: Live) -> None:
+        """Note that this one goes on alone; nothing of the others is shown."""
+        self._in_race = False
+        for other in others:
+            other._error = other._error or _answered_first(self._call)
+            other._first_token = None
+            self._run.overtaken(other.attempt())
+
+    def leave(self) -> None:
+        """Note that the reader has left."""
+        if self._started and not self._in_race:
+            seconds = time.perf_counter() - self._started
+            self._run.abandoned(self.attempt() if self._seen else cancelled(self._host, self._call, seconds))
 
     def _fail(self, error: ProviderError) -> None:
         self._error = error
         if self._first_token is not None:
             raise self._run.interrupted(self.attempt()) from error
+
+
+class Race:
+    """Passes the chunks of a call on, or those of its rival if that is the first to show one.
+
+    Args:
+        first: The call.
+        rival: The other one.
+        after: Seconds without a chunk of the first after which the rival is asked.
+    """
+
+    def __init__(self, *, first: Live, rival: Live, after: float) -> None:
+        self._lives = (first, rival)
+        self._after = after
+        self._winner = first
+        for live in self._lives:
+            live.enter()
+
+    def chunks(self) -> Generator[Any, None, None]:
+        """Yield what may be shown.
+
+        Raises:
+            StreamInterrupted: The stream broke after something was shown.
+        """
+        first, rival = self._lives
+        sources = first.chunks(), rival.chunks()
+        won, ran = race(
+            lambda: (first, next(sources[0], None)),
+            lambda: (rival, next(sources[1], None)),
+            after=self._after,
+            good=_begun,
+        )
+        self._decide(won, len(ran))
+        for place, one in enumerate(ran):
+            if place != won:
+                # A thread cannot be stopped; its stream is closed when its next chunk comes.
+                one.add_done_callback(lambda _, source=sources[place]: source.close())  # type: ignore[misc]
+        with closing(sources[won]) as source:
+            if (chunk := ran[won].result()[1]) is not None:
+                yield chunk
+                yield from source
+
+    async def achunks(self) -> AsyncGenerator[Any, None]:
+        """Async `chunks`."""
+        first, rival = self._lives
+        async with AsyncExitStack() as stack:
+            sources = [await stack.enter_async_context(aclosing(live.achunks())) for live in self._lives]
+
+            async def begin(live: Live, source: AsyncGenerator[Any, None]) -> tuple[Live, Any]:
+                return live, await anext(source, None)
+
+            try:
+                won, ran = await arace(
+                    lambda: begin(first, sources[0]),
+                    lambda: begin(rival, sources[1]),
+                    after=self._after,
+                    good=_begun,
+                )
+            except asyncio.CancelledError:
+                for live in self._lives:
+                    live.win()
+                    live.leave()
+                raise
+            self._decide(won, len(ran))
+            if (chunk := ran[won].result()[1]) is not None:
+                yield chunk
+                async for chunk in sources[won]:
+                    yield chunk
+
+    def attempt(self) -> Attempt:
+        """Return what has come of the one that won."""
+        return self._winner.attempt()
+
+    def _decide(self, won: int, ran: int) -> None:
+        self._winner = self._lives[won]
+        self._winner.win(*(live for live in self._lives[:ran] if live is not self._winner))
+
+
+def _begun(start: tuple[Live, Any]) -> bool:
+    """Whether a stream has shown something, or has ended well without: its answer is still to be judged."""
+    live, chunk = start
+    return chunk is not None or live.attempt().error is None
+
+
+def beaten(attempt: Attempt, winner: Call) -> Attempt:
+    """Return `attempt` as one that came too late, unless it failed by itself."""
+    return replace(attempt, error=attempt.error or _answered_first(winner))
+
+
+def cancelled(host: Host, call: Call, seconds: float) -> Attempt:
+    """Return the attempt of a call that its caller cancelled after so many seconds."""
+    error = ProviderError("the caller cancelled it", family="cancelled")
+    return replace(host.attempt(call, ()), error=error, latency=seconds)
+
+
+def _answered_first(call: Call) -> ProviderError:
+    return ProviderError(f"{call.candidate.name!r} answered first", family="cancelled")
 
 
 def timed_out(timeout: float | None) -> ProviderError:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-import threading
 
 from router_integrations.errors import ConfigurationError
+from router_integrations.locking import Locked
 
 # Part of ``1 / budget_per_request`` by which a request of twice the budget raises the price, when no rate is given.
 _USUAL_STEP = 0.05
 
 
-class Pacer:
+class Pacer(Locked):
     """Holds the mean cost of a request near a budget: after each request the price moves by how far off it was.
 
     The price, in quality per USD, becomes ``max(0, price + rate · (cost - budget_per_request))``: the online dual
@@ -54,7 +54,7 @@ class Pacer:
         self.price = price
         self._step = _USUAL_STEP / budget_per_request**2 if rate is None else rate
         self._current = price
-        self._lock = threading.Lock()
+        super().__init__()
 
     def current(self) -> float:
         """Return what one USD is worth now, in quality (1/USD)."""

@@ -19,6 +19,7 @@ class Trace:
         answer: The attempt that was returned; `None` if there is none.
         first: Name of the candidate that was decided for first; `None` if none was.
         reason: Why this one, in words.
+        confidence: How good the strategy took the answer to be, in [0, 1]; `None` when it did not look at it.
         alternatives: Names of the candidates that could have answered.
         rejected: Why each other candidate could not take the request, by name.
         estimates: What was expected of each candidate when the first call was decided.
@@ -31,6 +32,7 @@ class Trace:
     answer: Attempt | None = None
     first: str | None = None
     reason: str = ""
+    confidence: float | None = None
     alternatives: tuple[str, ...] = ()
     rejected: Mapping[str, str] = field(default_factory=dict)
     estimates: Mapping[str, Estimate] = field(default_factory=dict)
@@ -60,6 +62,7 @@ class Trace:
             "candidate": self.candidate,
             "model": self.answer.model if self.answer else None,
             "reason": self.reason,
+            "confidence": None if self.confidence is None else round(self.confidence, 4),
             "estimates": {name: _estimate_dict(estimate) for name, estimate in self.estimates.items()},
             "alternatives": list(self.alternatives),
             "rejected": dict(self.rejected),
@@ -86,6 +89,7 @@ def _attempt_dict(attempt: Attempt) -> dict[str, Any]:
         "candidate": attempt.call.candidate.name,
         "model": attempt.model,
         "purpose": attempt.call.purpose,
+        "revised": attempt.call.revision is not None,
         "finish_reason": attempt.finish_reason,
         "input_tokens": usage.input_tokens if usage else None,
         "output_tokens": usage.output_tokens if usage else None,

@@ -5,17 +5,17 @@ A strategy is a pure function of what is known so far: ``decide(request, attempt
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
-from router_integrations.errors import ConfigurationError
+from router_integrations.utility import Utility as Utility
 
 if TYPE_CHECKING:
     from router_integrations.candidates import Candidate
     from router_integrations.errors import ProviderError
     from router_integrations.gating import Gate
+    from router_integrations.hedging import Hedge
 
 Purpose = Literal["answer", "judge", "policy"]
 Modality = Literal["text", "image", "audio", "pdf", "video"]
@@ -62,53 +62,6 @@ class Estimate:
     std: float = 0.0
     cost: float | None = None
     latency: float | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Utility:
-    """What quality is worth: ``min(quality + optimism·std, enough) - per_usd·cost - per_second·latency``.
-
-    With the defaults every candidate whose expected quality reaches `enough` is worth the same, so the cheapest of
-    them wins; when none reaches it, the best one does. `enough=1` with `per_usd` above 0 is the linear trade-off;
-    `optimism` above 0 is UCB, below 0 risk aversion.
-
-    Args:
-        enough: Quality beyond which more is worth nothing, in [0, 1].
-        per_usd: What one USD is worth in quality, at least 0 (1/USD).
-        per_second: What one second is worth in quality, at least 0 (1/s).
-        optimism: Weight of the standard deviation, any sign.
-
-    Raises:
-        ConfigurationError: A parameter is out of range.
-
-    >>> Utility(enough=0.7)(Estimate(quality=0.9)), Utility(enough=1, per_usd=10)(Estimate(quality=0.9, cost=0.01))
-    (0.7, 0.8)
-    """
-
-    enough: float = 0.7
-    per_usd: float = 0.0
-    per_second: float = 0.0
-    optimism: float = 0.0
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.enough <= 1:
-            raise ConfigurationError(f"Utility.enough must be in [0, 1] but got {self.enough!r}; 0.7 is the default")
-        for name in ("per_usd", "per_second"):
-            value = getattr(self, name)
-            if not (value >= 0 and math.isfinite(value)):
-                raise ConfigurationError(
-                    f"Utility.{name} must be finite and at least 0 but got {value!r}; use 0 to ignore it"
-                )
-        if not math.isfinite(self.optimism):
-            raise ConfigurationError(f"Utility.optimism must be finite but got {self.optimism!r}; use 0 to ignore it")
-
-    def __call__(self, estimate: Estimate) -> float:
-        """Return the worth of `estimate`; an unknown cost or latency that matters is worth minus infinity."""
-        worth = min(estimate.quality + self.optimism * estimate.std, self.enough)
-        for weight, amount in ((self.per_usd, estimate.cost), (self.per_second, estimate.latency)):
-            if weight:
-                worth -= math.inf if amount is None else weight * amount
-        return worth
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,6 +135,24 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Revision:
+    """Asks a candidate for a better draft: it sees the conversation, its draft, and feedback as the user's next turn.
+
+    Both are plain text, so that no tool call is left without its result.
+
+    Args:
+        draft: What the candidate has said, not empty.
+        feedback: What there is to say about it, not empty.
+
+    >>> Revision(draft="5", feedback="Check your answer.").draft
+    '5'
+    """
+
+    draft: str
+    feedback: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
     """Ask this candidate next.
 
@@ -190,8 +161,13 @@ class Call:
         purpose: Whether the reply is an answer, a verdict of a judge, or a policy model's choice.
         prompt: What a judge or a policy model is asked instead of the conversation: this text alone, without the
             caller's tools, schema and settings. `None` asks the conversation.
+        revision: The candidate's earlier reply to this conversation that is to be improved; `None` asks afresh.
+        revisable: Whether a reply that breaks the schema leaves the candidate among those of the request, because
+            `decide` may ask for its revision.
         final: Promises that `decide` will not look at the reply, so it may be streamed.
         gate: Promises the same of a reply that passes it; a stream that does not is cut off. `None` buffers.
+        hedge: Who is asked too when this takes long; the first good reply counts, and is all that `decide` sees
+            without an error. `None` waits.
         reason: Why, in words.
         estimates: What was expected of each candidate of the request, by name.
 
@@ -203,8 +179,11 @@ class Call:
     candidate: Candidate
     purpose: Purpose = "answer"
     prompt: str | None = field(default=None, repr=False)
+    revision: Revision | None = field(default=None, repr=False)
+    revisable: bool = False
     final: bool = False
     gate: Gate | None = None
+    hedge: Hedge | None = None
     reason: str = ""
     estimates: Mapping[str, Estimate] = field(default_factory=dict)
 
@@ -226,6 +205,8 @@ class Attempt:
         latency: Seconds from sending to the last byte.
         first_token: Seconds until the first streamed chunk was shown; `None` when none was.
         error: The failure; `None` for a reply.
+        sources: Texts that the reply was drawn from, as retrieved; empty when there are none.
+        source_scores: What the retriever scored each of them, in its own unit; empty when it scores none.
         native: The host framework's own reply.
 
     >>> from router_integrations.candidates import Candidate
@@ -245,7 +226,14 @@ class Attempt:
     latency: float = 0.0
     first_token: float | None = None
     error: ProviderError | None = None
+    sources: tuple[str, ...] = field(default=(), repr=False)
+    source_scores: tuple[float, ...] = ()
     native: Any = field(default=None, repr=False, compare=False)
+
+    @property
+    def revisable(self) -> bool:
+        """Whether it failed because it breaks the schema, and a revision may be asked for."""
+        return self.call.revisable and self.error is not None and self.error.family == "schema"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -255,6 +243,7 @@ class Stop:
     Args:
         attempt: The answer, or `None` to answer nothing.
         reason: Why, in words.
+        confidence: How likely the answer is good as far as the strategy knows, in [0, 1]; `None` when nobody looked.
 
     >>> Stop(reason="too risky").attempt is None
     True
@@ -262,6 +251,7 @@ class Stop:
 
     attempt: Attempt | None = None
     reason: str = ""
+    confidence: float | None = None
 
 
 @runtime_checkable
@@ -270,6 +260,9 @@ class Strategy(Protocol):
 
     def decide(self, request: Request, attempts: Sequence[Attempt] = ()) -> Call | Sequence[Call] | Stop:
         """Return the next call, several calls to make at once, or the end.
+
+        When a limit ends a request that has answers, or nobody is left, this is asked once more without candidates: it
+        may stop with the best of them, or abstain. If it raises or wants another call, the last answer is returned.
 
         Args:
             request: The query with the candidates that can take it.

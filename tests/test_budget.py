@@ -28,8 +28,6 @@ NO_EXAMPLE = {
     "engine.arun": "needs an event loop",
     "engine.stream": "needs a host",
     "engine.astream": "needs an event loop",
-    "steps.Ask": "made by Run, never by a user",
-    "steps.Wait": "made by Run, never by a user",
     "estimators.learned.Data": "made by Learned, never by a user",
     "estimators.learned.Fitted": "made by Learned, never by a user",
     "estimators.latent.Latent": "a base; the doctests of its subclasses run it",

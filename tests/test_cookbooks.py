@@ -81,6 +81,21 @@ def test_cascade() -> None:
     assert re.findall(r"\n(brief|vote) \d+ tokens", printed) == ["brief", "vote"]
 
 
+def test_llamaindex() -> None:
+    printed = _run("05_llamaindex.ipynb")
+
+    assert "brief  cheapest with expected quality" in printed
+    assert "long   cheapest with expected quality" in printed
+    assert int(re.findall(r"\n(\d+) tokens", printed)[0]) > 100
+    assert "called opening_hours: The shop in York is open from 9 to 5." in printed
+    assert "asked ['brief'] for " in printed
+    assert "What is the name of the office dog?  no answer\n   asked ['brief', 'long']" in printed
+    assert printed.count("|") > 20
+    assert re.findall(r"\n(lamps|firm) ", printed) == ["lamps", "firm"]
+    # The draft was paid before the stop, and not again.
+    assert re.findall(r"'(brief|long) 0\.\d+ USD'", printed) == ["brief", "long"]
+
+
 def test_the_table_of_estimators_is_whole() -> None:
     notebook = nbformat.read(COOKBOOKS / "03_choose_a_strategy.ipynb", as_version=4)
     table = next(cell.source for cell in notebook.cells if "## All estimators" in cell.source)

@@ -45,6 +45,7 @@ def test_bad_input_is_also_a_value_error(cls: type[Exception]) -> None:
         ("content_policy", False, "never"),
         ("schema", False, "never"),
         ("unsure", False, "never"),
+        ("cancelled", False, "never"),
     ],
 )
 def test_family_decides_what_happens_next(family: errors.Family, retryable: bool, cools: str) -> None:

@@ -85,8 +85,10 @@ def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
     ("module", "absent", "extra"),
     [
         ("router_integrations.langchain", "langchain_core", "langchain"),
+        ("router_integrations.llama_index", "llama_index", "llama-index"),
         ("router_integrations.testing.contracts", "hypothesis", "test"),
         ("router_integrations.testing.contracts", "pytest", "test"),
+        ("router_integrations.testing.llama_index", "llama_index", "test"),
     ],
 )
 def test_an_absent_extra_says_how_to_install_it(module: str, absent: str, extra: str) -> None:

@@ -105,7 +105,7 @@ def test_an_answer_that_does_not_pass_is_cut_off_unseen_and_paid_to_there(drive:
 
     assert shown == ["yes ", "indeed"]
     assert draft.error is not None and draft.error.family == "unsure"
-    assert str(draft.error) == "cut off at the gate: the first 3 tokens had a confidence of 0.50 <= 0.7"
+    assert str(draft.error) == "cut off at the gate: the first 3 tokens had a confidence of 0.50 <= 0.70"
     assert (draft.text, draft.cost, draft.first_token) == ("".join(UNSURE), 3.0, None)
     assert run.trace.answer is answer
     assert answer.call.reason == "'small' did not pass the gate"
@@ -226,7 +226,7 @@ def test_a_reader_who_leaves_after_the_gate_has_opened_closes_the_call() -> None
 async def test_silence_while_chunks_are_held_is_a_timeout_and_the_next_candidate_answers() -> None:
     slow = Candidate("small", model=object(), strength=0.5, timeout=0.01, max_retries=0)
     run = run_of()
-    run.request = replace(run.request, candidates=(slow, BIG))
+    run = replace(run, request=replace(run.request, candidates=(slow, BIG)))
     host = Telling(small=["0.9 ", asyncio.Event()], big=["yes"])
 
     assert [chunk async for chunk in engine.astream(run, host)] == ["yes"]

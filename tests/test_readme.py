@@ -24,10 +24,11 @@ def test_code_runs_and_routes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
         for block in BLOCKS:
             exec(block, names)
 
-        assert [request.model for request in server.requests] == ["gpt-4o-mini"]
-    answer, candidate, cost = capsys.readouterr().out.splitlines()
+        assert [request.model for request in server.requests] == ["gpt-4o-mini", "gpt-4o-mini"]
+    answer, candidate, cost, same = capsys.readouterr().out.splitlines()
     assert answer.startswith("Here is a short answer")
     assert candidate == "openai/gpt-4o-mini"
+    assert re.fullmatch(r"openai/gpt-4o-mini [1-9]\d*", same)
     assert 0 < float(cost) < 0.001
     assert names["trace"].candidate == "openai/gpt-4o"  # type: ignore[attr-defined]
 

@@ -316,7 +316,7 @@ class TestRetries:
 
 
 class TestLimits:
-    @pytest.mark.parametrize("name", ["max_calls", "deadline", "budget"])
+    @pytest.mark.parametrize("name", ["max_calls", "deadline", "budget", "conversation_budget"])
     @pytest.mark.parametrize("value", [0, -1, math.nan])
     def test_a_limit_must_be_above_zero(self, name: str, value: float) -> None:
         with pytest.raises(
@@ -331,8 +331,24 @@ class TestLimits:
         assert len(caught.value.trace.attempts) == 5
 
     def test_more_calls_at_once_than_allowed_are_not_made(self) -> None:
-        with pytest.raises(StrategyError, match="after 0 calls"):
+        with pytest.raises(LimitExceeded, match="3 calls would be over the limit of 2 before there was an answer"):
             play(Does(lambda *_: [Call(candidate=A)] * 3), {}, candidates=[A], limits=Limits(max_calls=2))
+
+    def test_the_best_answer_so_far_is_returned_when_the_calls_end(self) -> None:
+        def rule(request: Request, attempts: Sequence[Attempt]) -> Call | Stop:
+            asked = {attempt.call.candidate.name for attempt in attempts}
+            left = [one for one in request.candidates if one.name not in asked]
+            return Call(candidate=left[0]) if left else Stop(attempt=attempts[0], reason="'a' was best")
+
+        played = play(
+            Does(rule),
+            {"a": ["one"], "b": ["two"], "c": ["three"]},
+            candidates=[A, B, C],
+            limits=Limits(max_calls=2),
+        )
+
+        assert played.trace.answer.text == "one"
+        assert played.trace.reason == "3 calls would be over the limit of 2; 'a' was best"
 
     def test_retries_count_as_calls(self) -> None:
         with pytest.raises(AllCandidatesFailed) as caught:
@@ -420,6 +436,46 @@ class TestLimits:
             play(strategy, {}, candidates=[A], limits=Limits(budget=1.0))
 
         assert caught.value.trace.attempts == ()
+
+    def test_the_strategy_says_which_answer_is_the_best_when_a_limit_ends_it(self) -> None:
+        def rule(request: Request, attempts: Sequence[Attempt]) -> Call | Stop:
+            if not request.candidates:
+                return Stop(attempt=attempts[0], reason="the first was better", confidence=0.6)
+            return Call(candidate=A)
+
+        replies: dict[str, list[Reply]] = {"a": [dummy("good", 0.4), dummy("bad", 0.7)]}
+        played = play(Does(rule), replies, candidates=[A], limits=Limits(budget=1.0))
+
+        assert played.trace.answer is played.trace.attempts[0]
+        assert played.trace.reason == "1.100000 USD would be over the budget of 1.0 USD; the first was better"
+        assert played.trace.confidence == 0.6
+
+    def test_and_when_nobody_is_left(self) -> None:
+        def rule(request: Request, attempts: Sequence[Attempt]) -> Call | Stop:
+            return Call(candidate=A) if request.candidates else Stop(attempt=attempts[0], reason="the first was better")
+
+        replies: dict[str, list[Reply]] = {"a": ["good", "bad", failure()]}
+        played = play(Does(rule), replies, candidates=[A])
+
+        assert played.trace.answer is played.trace.attempts[0]
+        assert played.trace.reason == "nobody is left to ask; the first was better"
+
+    def test_it_may_abstain_at_the_end(self) -> None:
+        strategy = Does(lambda request, _: Call(candidate=A) if request.candidates else Stop(reason="too risky"))
+        with pytest.raises(Abstained, match=r"the budget of 1\.0 USD; too risky"):
+            play(strategy, {"a": [dummy("draft", 2.0)]}, candidates=[A], limits=Limits(budget=1.0))
+
+    def test_a_strategy_that_fails_without_candidates_ends_with_the_last_answer(self) -> None:
+        strategy = Does(lambda request, attempts: Call(candidate=request.candidates[0]))
+        played = play(strategy, {"a": [dummy("draft", 2.0)]}, candidates=[A], limits=Limits(budget=1.0))
+
+        assert played.trace.answer.text == "draft"
+        assert played.trace.reason.endswith("; this is the last answer")
+
+    def test_a_verdict_is_no_answer_to_end_with(self) -> None:
+        strategy = Does(lambda *_: Call(candidate=A, purpose="judge"))
+        with pytest.raises(LimitExceeded, match="before there was an answer"):
+            play(strategy, {"a": [dummy("True", 2.0)]}, candidates=[A], limits=Limits(budget=1.0))
 
     @pytest.mark.parametrize("cost", [0.6, 0.5])
     def test_spent_is_spent_even_when_no_estimate_says_so(self, cost: float) -> None:

@@ -5,6 +5,7 @@ from router_integrations.estimators.budgets import BudgetCurve
 from router_integrations.estimators.calibrated import CalibratedEstimator
 from router_integrations.estimators.cluster_latency import ClusterLatency
 from router_integrations.estimators.clustering import ClusterRank, KMeansQuality
+from router_integrations.estimators.completeness import Completeness
 from router_integrations.estimators.consistency import Agreement, SampleSimilarity, SelfConsistency, SemanticEntropy
 from router_integrations.estimators.constrained import Constrained
 from router_integrations.estimators.contrastive import DualContrastive
@@ -12,8 +13,10 @@ from router_integrations.estimators.difficulty import Difficulty
 from router_integrations.estimators.distillation import Zooter
 from router_integrations.estimators.domains import DomainQuality
 from router_integrations.estimators.elo import Eagle
+from router_integrations.estimators.evidence import Evidence
 from router_integrations.estimators.forest import Forest
 from router_integrations.estimators.graph import GraphRouter
+from router_integrations.estimators.groundedness import Groundedness, RetrievalScore
 from router_integrations.estimators.latent import MatrixFactorization
 from router_integrations.estimators.learned_answers import CalibratedConfidence
 from router_integrations.estimators.learned_map import LearnedMap
@@ -27,7 +30,7 @@ from router_integrations.estimators.preference import BradleyTerry, PromptBradle
 from router_integrations.estimators.regression import MLP, Linear
 from router_integrations.estimators.response import MIRT, NIRT
 from router_integrations.estimators.scorers import AnswerScorer, QuantileClassifier
-from router_integrations.estimators.syntax import CodeSyntax, Completeness, SchemaValidity, ToolCallValidity
+from router_integrations.estimators.syntax import CodeSyntax, SchemaValidity, ToolCallValidity
 from router_integrations.estimators.uncertainty import TokenConfidence, TopTokenConfidence
 from router_integrations.estimators.verification import SelfVerification, VerbalizedConfidence
 
@@ -73,8 +76,11 @@ __all__ = [
     "SchemaValidity",
     "ToolCallValidity",
     "Completeness",
+    "Groundedness",
+    "RetrievalScore",
     "QuantileClassifier",
     "AnswerScorer",
     "CalibratedConfidence",
     "PrePost",
+    "Evidence",
 ]

@@ -7,7 +7,8 @@ from typing import Literal
 
 from router_integrations.errors import ConfigurationError
 from router_integrations.estimators.answers import AnswerEstimator, Need
-from router_integrations.estimators.syntax import CodeSyntax, Completeness, SchemaValidity, ToolCallValidity, fences
+from router_integrations.estimators.completeness import Completeness
+from router_integrations.estimators.syntax import CodeSyntax, SchemaValidity, ToolCallValidity, fences
 from router_integrations.estimators.uncertainty import TokenConfidence
 from router_integrations.types import Attempt, Estimator, Request
 
@@ -23,7 +24,7 @@ class Weakest(AnswerEstimator):
 
     Args:
         estimators: The parts, at least one.
-        prior: Estimates the candidates without an answer; `Difficulty()` by default.
+        prior: Estimates the candidates without an answer; ``Difficulty(unknown=0.5)`` by default.
 
     Raises:
         ConfigurationError: There is no part, or one does not look at answers.
@@ -48,6 +49,16 @@ class Weakest(AnswerEstimator):
     def needs(self) -> frozenset[Need]:
         """What the parts need."""
         return frozenset().union(*(one.needs for one in self.estimators))
+
+    @property
+    def uses(self) -> frozenset[Need]:
+        """What the parts use."""
+        return frozenset().union(*(one.uses for one in self.estimators))
+
+    def feedback(self, request: Request, answer: Attempt) -> str | None:
+        """Return what the parts find wrong."""
+        found = (one.feedback(request, answer) for one in self.estimators)
+        return " ".join(dict.fromkeys(one for one in found if one)) or None
 
     def _confidence(self, request: Request, answers: Sequence[Attempt], attempts: Sequence[Attempt]) -> float | None:
         candidate = answers[-1].call.candidate
@@ -75,7 +86,7 @@ class AnswerQuality(AnswerEstimator):
         code: For code.
         tool_call: For tool calls.
         structured: For answers to a request with a schema.
-        prior: Estimates the candidates without an answer; `Difficulty()` by default.
+        prior: Estimates the candidates without an answer; ``Difficulty(unknown=0.5)`` by default.
 
     >>> from router_integrations.candidates import Candidate
     >>> from router_integrations.types import Call
@@ -102,8 +113,18 @@ class AnswerQuality(AnswerEstimator):
 
     @property
     def needs(self) -> frozenset[Need]:
-        """What the estimators of all kinds need; the default ones do without log-probabilities, but worse."""
-        return frozenset().union(*(one.needs for one in self._by_kind().values()))
+        """What the estimators need that were given; the default ones do without log-probabilities, but worse."""
+        given = (self.text, self.code, self.tool_call, self.structured)
+        return frozenset().union(*(one.needs for one in given if one is not None))
+
+    @property
+    def uses(self) -> frozenset[Need]:
+        """What the estimators of all kinds use."""
+        return frozenset().union(*(one.uses for one in self._by_kind().values()))
+
+    def feedback(self, request: Request, answer: Attempt) -> str | None:
+        """Return what the estimator for the kind of answer finds wrong."""
+        return self._by_kind()[answer_kind(request, answer)].feedback(request, answer)
 
     def _confidence(self, request: Request, answers: Sequence[Attempt], attempts: Sequence[Attempt]) -> float | None:
         estimator = self._by_kind()[answer_kind(request, answers[-1])]

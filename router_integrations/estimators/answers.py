@@ -9,11 +9,16 @@ from dataclasses import dataclass
 from typing import Literal
 
 from router_integrations.candidates import Candidate
+from router_integrations.errors import ConfigurationError
 from router_integrations.estimators.difficulty import Difficulty
 from router_integrations.learning import Record
 from router_integrations.types import Attempt, Call, Estimate, Estimator, Request, Usage
 
 Need = Literal["logprobs", "top_logprobs", "samples", "candidates", "judge"]
+
+
+# What is expected before an answer, unless the user says otherwise; answers decide, so that no strength is called for.
+UNPRIMED = Difficulty(unknown=0.5)
 
 
 class AnswerEstimator:
@@ -23,7 +28,7 @@ class AnswerEstimator:
     latency are what it took. One that has not, or whose answer tells nothing, is estimated by `prior`.
 
     Args:
-        prior: Estimates the candidates without an answer; `Difficulty()` by default.
+        prior: Estimates the candidates without an answer; ``Difficulty(unknown=0.5)`` by default.
 
     >>> from router_integrations.estimators.uncertainty import TokenConfidence
     >>> small, large = (Candidate(name, model=object(), strength=0.5) for name in ("small", "large"))
@@ -44,6 +49,15 @@ class AnswerEstimator:
         of several ``"candidates"``, or verdicts of a ``"judge"``.
         """
         return frozenset()
+
+    @property
+    def uses(self) -> frozenset[Need]:
+        """What makes the estimate better where the attempts carry it: what it needs, and what it can do without."""
+        return self.needs
+
+    def feedback(self, request: Request, answer: Attempt) -> str | None:
+        """Return in a sentence, for who gave the answer, what is wrong with it; `None` when nothing is known to be."""
+        return None
 
     def answer(self, candidate: Candidate, attempts: Sequence[Attempt]) -> Attempt | None:
         """Return the attempt that the estimate is about: the last answer, unless a subclass says otherwise."""
@@ -67,13 +81,43 @@ class AnswerEstimator:
             if quality is not None and answer is not None:
                 known[candidate.name] = Estimate(quality=quality, cost=answer.cost, latency=answer.latency)
         rest = [candidate for candidate in candidates if candidate.name not in known]
-        prior = Difficulty() if self.prior is None else self.prior
+        prior = UNPRIMED if self.prior is None else self.prior
         expected = iter(prior.estimate(request, rest, attempts) if rest else ())
         return [known.get(candidate.name) or next(expected) for candidate in candidates]
 
     def _confidence(self, request: Request, answers: Sequence[Attempt], attempts: Sequence[Attempt]) -> float | None:
         """Return the confidence, given the candidate's answers (at least one) and all attempts, both in order."""
         raise NotImplementedError
+
+
+# Which strategies ask for what an answer alone does not carry.
+_ASKERS: dict[Need, str] = {
+    "samples": "BestOfN and AgreementCascade ask for several answers",
+    "judge": "JudgedCascade asks a judge",
+}
+
+
+def refuse_unasked(owner: str, estimator: Estimator, *asked: Need) -> None:
+    """Check that an estimator does without samples and judges, for a strategy that asks for none.
+
+    Args:
+        owner: The strategy's name.
+        estimator: Looks at its answers.
+        *asked: What the strategy asks for all the same.
+
+    Raises:
+        ConfigurationError: It does not.
+
+    >>> from router_integrations.estimators.uncertainty import TokenConfidence
+    >>> refuse_unasked("Cascade", TokenConfidence())
+    """
+    needs: frozenset[Need] = getattr(estimator, "needs", frozenset())
+    for need, remedy in _ASKERS.items():
+        if need in needs and need not in asked:
+            raise ConfigurationError(
+                f"{owner}.estimator may not need {need!r}, for {owner} asks for none, but {type(estimator).__name__} "
+                f"does; {remedy}"
+            )
 
 
 def answers_of(candidate: Candidate, attempts: Sequence[Attempt]) -> list[Attempt]:

@@ -30,7 +30,7 @@ class _Clustering(AnswerEstimator):
             ``entails(premise, hypothesis)`` when it holds both ways; `None` is when `read` gives the same text.
         threshold: Least cosine, in [-1, 1]; read with an encoder only.
         read: Takes the answer out of a text, in one form; `normalized` by default.
-        prior: Estimates the candidates without enough answers; `Difficulty()` by default.
+        prior: Estimates the candidates without enough answers; ``Difficulty(unknown=0.5)`` by default.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class SelfConsistency(_Clustering):
             ``entails(premise, hypothesis)`` when it holds both ways; `None` is when `read` gives the same text.
         threshold: Least cosine, in [-1, 1]; read with an encoder only.
         read: Takes the answer out of a text, in one form: the last number, say; `normalized` by default.
-        prior: Estimates the candidates with fewer than two answers; `Difficulty()` by default.
+        prior: Estimates the candidates with fewer than two answers; ``Difficulty(unknown=0.5)`` by default.
 
     Raises:
         ConfigurationError: An option is out of range.
@@ -117,7 +117,7 @@ class Agreement(_Clustering):
             ``entails(premise, hypothesis)`` when it holds both ways; `None` is when `read` gives the same text.
         threshold: Least cosine, in [-1, 1]; read with an encoder only.
         read: Takes the answer out of a text, in one form; `normalized` by default.
-        prior: Estimates the candidates without an answer; `Difficulty()` by default.
+        prior: Estimates the candidates without an answer; ``Difficulty(unknown=0.5)`` by default.
 
     Raises:
         ConfigurationError: An option is out of range.
@@ -160,7 +160,7 @@ class SemanticEntropy(_Clustering):
         threshold: Least cosine, in [-1, 1]; read with an encoder only.
         likelihood: Weigh the samples by ``exp(mean token log-probability)``; without those nothing is said.
         read: Takes the answer out of a text, in one form; `normalized` by default.
-        prior: Estimates the candidates with fewer than two answers; `Difficulty()` by default.
+        prior: Estimates the candidates with fewer than two answers; ``Difficulty(unknown=0.5)`` by default.
 
     Raises:
         ConfigurationError: An option is out of range.
@@ -212,7 +212,7 @@ class SampleSimilarity(AnswerEstimator):
 
     Args:
         encoder: Turns answers into vectors; `None` compares words.
-        prior: Estimates the candidates with fewer than two answers; `Difficulty()` by default.
+        prior: Estimates the candidates with fewer than two answers; ``Difficulty(unknown=0.5)`` by default.
 
     >>> from router_integrations.types import Call
     >>> small = Candidate("small", model=object())

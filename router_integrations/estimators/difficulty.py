@@ -63,10 +63,19 @@ class Difficulty:
 
     The features follow the difficulty-aware routers of the survey arXiv 2603.04445, section 2.
 
+    Args:
+        unknown: Strength of a candidate with neither a strength nor prices, in [0, 1]; `None` refuses it. Where answers
+            decide and this is a detail, 0.5 is used.
+
     >>> easy, hard = Request(text="What is the capital of France?"), Request(text="Prove that sqrt(2) is irrational.")
     >>> Difficulty().difficulty(easy) < Difficulty().difficulty(hard)
     True
     """
+
+    def __init__(self, *, unknown: float | None = None) -> None:
+        if unknown is not None and not 0 <= unknown <= 1:
+            raise ConfigurationError(f"Difficulty.unknown must be in [0, 1] but got {unknown!r}; 0.5 is halfway")
+        self.unknown = unknown
 
     def features(self, request: Request) -> dict[str, float]:
         """Return the features of the query by name, each in [0, 1].
@@ -114,20 +123,24 @@ class Difficulty:
         """Return one estimate per candidate, in order.
 
         Raises:
-            ConfigurationError: A candidate has neither a strength nor a price.
+            ConfigurationError: A candidate has neither a strength nor a price, and `unknown` is `None`.
         """
         difficulty = self.difficulty(request)
         # Harder questions get longer answers; all candidates are priced for the same length.
         output_tokens = min(150 + 600 * difficulty, request.max_output_tokens or math.inf)
         return [
             Estimate(
-                quality=_sigmoid(_SLOPE * (strength(candidate) - difficulty) + _EVEN),
+                quality=_sigmoid(_SLOPE * (self._strength(candidate) - difficulty) + _EVEN),
                 std=_STD,
                 cost=candidate.expected_cost(request, output_tokens),
                 latency=candidate.latency,
             )
             for candidate in candidates
         ]
+
+    def _strength(self, candidate: Candidate) -> float:
+        known = candidate.strength is not None or None not in (candidate.input_price, candidate.output_price)
+        return self.unknown if self.unknown is not None and not known else strength(candidate)
 
 
 def strength(candidate: Candidate) -> float:

@@ -29,7 +29,7 @@ class LearnedAnswer(AnswerEstimator):
     """Base of the estimators that learn from graded answers; a subclass writes `_learn`, `_score` and `_cold`.
 
     Args:
-        prior: Estimates the candidates without an answer; `Difficulty()` by default.
+        prior: Estimates the candidates without an answer; ``Difficulty(unknown=0.5)`` by default.
 
     Attributes:
         fitted_: What was learnt, swapped whole; `None` before `fit`.
@@ -100,7 +100,7 @@ class CalibratedConfidence(LearnedAnswer):
         method: ``"platt"`` or ``"isotonic"``.
         held_out: Share of the queries that `fit` keeps for the curves when the other estimator learns, in (0, 1).
         seed: Seed of the split.
-        prior: Estimates the candidates without an answer; `Difficulty()` by default.
+        prior: Estimates the candidates without an answer; ``Difficulty(unknown=0.5)`` by default.
 
     Raises:
         ConfigurationError: An option is out of range, or the estimator does not look at answers.
@@ -139,6 +139,15 @@ class CalibratedConfidence(LearnedAnswer):
     def needs(self) -> frozenset[Need]:
         """What the other estimator needs."""
         return self.estimator.needs
+
+    @property
+    def uses(self) -> frozenset[Need]:
+        """What the other estimator uses."""
+        return self.estimator.uses
+
+    def feedback(self, request: Request, answer: Attempt) -> str | None:
+        """Return what the other estimator finds wrong."""
+        return self.estimator.feedback(request, answer)
 
     def answer(self, candidate: Candidate, attempts: Sequence[Attempt]) -> Attempt | None:
         """Return the attempt that the other estimator speaks of."""

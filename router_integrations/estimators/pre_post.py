@@ -59,6 +59,15 @@ class PrePost(AnswerEstimator):
         """What `after` needs."""
         return self.after.needs
 
+    @property
+    def uses(self) -> frozenset[Need]:
+        """What `after` uses."""
+        return self.after.uses
+
+    def feedback(self, request: Request, answer: Attempt) -> str | None:
+        """Return what `after` finds wrong."""
+        return self.after.feedback(request, answer)
+
     def answer(self, candidate: Candidate, attempts: Sequence[Attempt]) -> Attempt | None:
         """Return the attempt that `after` looks at."""
         return self.after.answer(candidate, attempts)

@@ -111,7 +111,7 @@ class QuantileClassifier(_Scorer):
 
     Args:
         alpha: Weight of the squared weights beside the summed loss, at least 0.
-        prior: Estimates the candidates without an answer; `Difficulty()` by default.
+        prior: Estimates the candidates without an answer; ``Difficulty(unknown=0.5)`` by default.
 
     Raises:
         ConfigurationError: `alpha` is negative.
@@ -150,7 +150,7 @@ class AnswerScorer(_Scorer):
     Args:
         encoder: Turns queries and answers into vectors; a `HashingEncoder` fitted on both by default.
         alpha: Weight of the squared weights beside the summed loss, at least 0.
-        prior: Estimates the candidates without an answer; `Difficulty()` by default.
+        prior: Estimates the candidates without an answer; ``Difficulty(unknown=0.5)`` by default.
 
     Raises:
         ConfigurationError: `alpha` is negative.
@@ -171,6 +171,11 @@ class AnswerScorer(_Scorer):
     def __init__(self, *, encoder: Encoder | None = None, alpha: float = 1.0, prior: Estimator | None = None) -> None:
         super().__init__(alpha=alpha, prior=prior)
         self.encoder = encoder
+
+    @property
+    def uses(self) -> frozenset[Need]:
+        """Log-probabilities, where there are any."""
+        return frozenset({"logprobs"})
 
     def _readable(self, answer: Attempt) -> bool:
         return True

@@ -1,4 +1,4 @@
-"""What is wrong with an answer on its face: code, JSON and tool calls that do not hold, answers cut off or refused."""
+"""What is wrong with an answer on its face: code, JSON and tool calls that do not hold."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import ast
 import importlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from router_integrations.errors import ConfigurationError
 from router_integrations.estimators.answers import AnswerEstimator
+from router_integrations.estimators.schemas import fits, inner_schema, misfit
 from router_integrations.types import Attempt, Estimator, Request
 
 _FENCE = re.compile(r"^[ \t]*+`{3,}+[ \t]*+([\w+#.-]*+)[^\n]*+\n(.*?)(?:^[ \t]*```|\Z)", re.MULTILINE | re.DOTALL)
@@ -20,15 +21,8 @@ _ALIASES = {"py": "python", "python3": "python", "js": "javascript", "ts": "type
 # A backslash with what follows it. Python warns, on the whole process's stderr, of those that mean nothing.
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 _KNOWN_ESCAPES = frozenset("\n\\'\"abfnrtvxuUN01234567")
-_CUT_OFF = frozenset({"length", "max_tokens", "max_output_tokens", "model_length"})
-_FILTERED = frozenset({"content_filter", "safety", "refusal", "recitation", "blocklist", "prohibited_content", "spii"})
-_REFUSAL = re.compile(
-    r"^\W*(?:(?:i'?m|i am)\s+(?:very\s+|so\s+)?sorry\b|sorry,|i apologi[sz]e\b|as an ai\b"
-    r"|i\s+(?:can'?t|cannot|can not|am unable to|am not able to|won'?t|do not know|don'?t know)\b"
-    r"|(?:i'm)\s+(?:unable|not able)\b|unfortunately,? i (?:can|am)\b)"
-)
-# Characters at the start of an answer where a refusal stands.
-_OPENING = 200
+# Characters of a line of code in words about it.
+_QUOTED = 80
 
 
 class CodeSyntax(AnswerEstimator):
@@ -44,7 +38,7 @@ class CodeSyntax(AnswerEstimator):
 
     Args:
         language: ``"python"``, or the name that tree-sitter's grammar has.
-        prior: Estimates the candidates without an answer; `Difficulty()` by default.
+        prior: Estimates the candidates without an answer; ``Difficulty(unknown=0.5)`` by default.
 
     Raises:
         ConfigurationError: There is no parser for the language.
@@ -64,15 +58,16 @@ class CodeSyntax(AnswerEstimator):
         self.language = language
 
     def _confidence(self, request: Request, answers: Sequence[Attempt], attempts: Sequence[Attempt]) -> float | None:
-        text = answers[-1].text
-        blocks = fences(text)
-        # A session at Python's prompt shows how the code is used.
-        named = {language for language, _ in blocks}
-        wanted = self.language if self.language in named else ""
-        own = [code for language, code in blocks if language == wanted and not code.lstrip().startswith(">>>")]
-        if blocks and not own:
+        own = code_in(answers[-1].text, self.language)
+        return float(all(self._parses(code) for code in own)) if own else None
+
+    def feedback(self, request: Request, answer: Attempt) -> str | None:
+        """Return where the code does not parse; of another language than Python only that it does not."""
+        broken = next((code for code in code_in(answer.text, self.language) if not self._parses(code)), None)
+        if broken is None:
             return None
-        return float(all(self._parses(code) for code in own or [text]))
+        why = python_fault(broken) if self.language == "python" else None
+        return f"The {self.language.capitalize()} code does not parse{f': {why}' if why else ''}."
 
     def _parses(self, code: str) -> bool:
         if self.language == "python":
@@ -92,7 +87,7 @@ class SchemaValidity(AnswerEstimator):
     answer).
 
     Args:
-        prior: Estimates the candidates without an answer; `Difficulty()` by default.
+        prior: Estimates the candidates without an answer; ``Difficulty(unknown=0.5)`` by default.
 
     >>> from router_integrations.candidates import Candidate
     >>> from router_integrations.types import Call
@@ -105,14 +100,23 @@ class SchemaValidity(AnswerEstimator):
     def _confidence(self, request: Request, answers: Sequence[Attempt], attempts: Sequence[Attempt]) -> float | None:
         if request.schema is None:
             return None
-        answer = answers[-1]
         try:
-            value = answer.tool_calls[0]["args"] if answer.tool_calls else _json(answer.text)
+            value = _value(answers[-1])
         except (ValueError, RecursionError):
             return 0.0
-        # OpenAI's form wraps the schema.
-        inner = request.schema.get("schema")
-        return _fits(value, inner if isinstance(inner, Mapping) and "name" in request.schema else request.schema)
+        found = fits(value, inner_schema(request.schema))
+        return None if found is None else float(found)
+
+    def feedback(self, request: Request, answer: Attempt) -> str | None:
+        """Return what is no JSON, or breaks the schema."""
+        if request.schema is None:
+            return None
+        try:
+            value = _value(answer)
+        except (ValueError, RecursionError) as error:
+            return f"The answer is no JSON: {error}."
+        wrong = misfit(value, inner_schema(request.schema))
+        return wrong and f"The answer breaks the schema: {wrong}."
 
 
 class ToolCallValidity(AnswerEstimator):
@@ -122,7 +126,7 @@ class ToolCallValidity(AnswerEstimator):
     tells nothing, nor does a request without tools. `estimate` takes O(tools + arguments).
 
     Args:
-        prior: Estimates the candidates without an answer; `Difficulty()` by default.
+        prior: Estimates the candidates without an answer; ``Difficulty(unknown=0.5)`` by default.
 
     >>> from router_integrations.candidates import Candidate
     >>> from router_integrations.types import Call
@@ -137,55 +141,21 @@ class ToolCallValidity(AnswerEstimator):
         calls = answers[-1].tool_calls
         if not calls or not request.tools:
             return None
-        functions = [tool.get("function", tool) for tool in request.tools]
-        known = {function.get("name"): function.get("parameters") or {} for function in functions}
+        known = _parameters(request)
         if any(call["name"] not in known for call in calls):
             return 0.0
-        found = [_fits(call["args"], known[call["name"]]) for call in calls]
-        return min((one for one in found if one is not None), default=1.0)
+        return float(all(fits(call["args"], known[call["name"]]) is not False for call in calls))
 
-
-class Completeness(AnswerEstimator):
-    """Estimates an answer: 0 when it is empty, cut off, filtered, a refusal, too short or too long; else 1.
-
-    WHEN: post-generation. WHAT: the answer and why it ended. HOW: heuristic. A refusal, or an answer
-    that does not know, is known by its opening words, in English, or by the provider's word for it. `estimate` takes
-    O(characters).
-
-    Args:
-        shortest: Least characters of a text, at least 0.
-        longest: Most characters; `None` is no limit.
-        prior: Estimates the candidates without an answer; `Difficulty()` by default.
-
-    Raises:
-        ConfigurationError: The limits contradict each other.
-
-    >>> from router_integrations.candidates import Candidate
-    >>> from router_integrations.types import Call
-    >>> small = Candidate("small", model=object())
-    >>> replies = [Attempt(call=Call(candidate=small), text=text) for text in ("Paris", "I'm sorry, but I can't.", "")]
-    >>> [Completeness().confidence(Request(text="Capital?"), small, [reply]) for reply in replies]
-    [1.0, 0.0, 0.0]
-    """
-
-    def __init__(self, *, shortest: int = 1, longest: int | None = None, prior: Estimator | None = None) -> None:
-        if shortest < 0 or (longest is not None and longest < shortest):
-            raise ConfigurationError(
-                f"Completeness needs 0 <= shortest <= longest but got {shortest!r} and {longest!r} characters"
-            )
-        super().__init__(prior=prior)
-        self.shortest = shortest
-        self.longest = longest
-
-    def _confidence(self, request: Request, answers: Sequence[Attempt], attempts: Sequence[Attempt]) -> float | None:
-        answer = answers[-1]
-        if (answer.finish_reason or "").lower() in _CUT_OFF | _FILTERED:
-            return 0.0
-        if answer.tool_calls:
-            return 1.0
-        length = len(answer.text.strip())
-        fits = self.shortest <= length and (self.longest is None or length <= self.longest)
-        return float(fits and not is_refusal(answer.text))
+    def feedback(self, request: Request, answer: Attempt) -> str | None:
+        """Return which call is wrong, and how."""
+        known = _parameters(request)
+        for call in answer.tool_calls if known else ():
+            name = call["name"]
+            if name not in known:
+                return f"There is no tool {name!r}, only {', '.join(map(repr, known))}."
+            if wrong := misfit(call["args"], known[name]):
+                return f"The arguments of {name!r} are wrong: {wrong}."
+        return None
 
 
 def fences(text: str) -> list[tuple[str, str]]:
@@ -200,47 +170,73 @@ def fences(text: str) -> list[tuple[str, str]]:
     return [(_ALIASES.get(language, language), code) for language, code in found]
 
 
+def code_in(text: str, language: str = "python") -> list[str]:
+    r"""Return the code of an answer: its fenced blocks in this language, else those that name none, else all of it.
+
+    Sessions at Python's prompt, which show how the code is used, are left out. When all fences name other languages
+    there is none.
+
+    >>> code_in("So:\n```py\nx = 1\n```\nRun it:\n```sh\npython x.py\n```"), code_in("x = 1")
+    (['x = 1\n'], ['x = 1'])
+    """
+    blocks = fences(text)
+    wanted = language if language in {named for named, _ in blocks} else ""
+    own = [code for named, code in blocks if named == wanted and not code.lstrip().startswith(">>>")]
+    return own if blocks else [text]
+
+
 def parses_as_python(code: str) -> bool:
     """Return whether there is code and the running Python can parse it.
 
     >>> parses_as_python("x = 1"), parses_as_python("x ="), parses_as_python("")
     (True, False, False)
     """
-    quiet = _ESCAPE.sub(lambda found: found[0] if found[1] in _KNOWN_ESCAPES else "\\" + found[0], code)
-    try:
-        return bool(ast.parse(quiet).body)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return False
+    return bool(python_statements(code))
 
 
-def is_refusal(text: str) -> bool:
-    """Return whether an answer opens as a refusal does, in English.
+def python_statements(code: str) -> list[ast.stmt]:
+    r"""Return the statements of Python code, at the lines where they are; none when it does not parse.
 
-    >>> is_refusal("Sorry, I can't help with that."), is_refusal("Sorry is a word.")
-    (True, False)
+    >>> [one.lineno for one in python_statements("x = 1\n\ny = 2")], python_statements("x =")
+    ([1, 3], [])
     """
-    opening = text.strip()[:_OPENING].casefold().replace("\u2019", "'")
-    return _REFUSAL.search(opening) is not None
-
-
-def _json(text: str) -> Any:
-    blocks = fences(text)
-    return json.loads(blocks[0][1] if len(blocks) == 1 else text)
-
-
-def _fits(value: Any, schema: Any) -> float | None:
-    from jsonschema import Draft202012Validator, SchemaError
-    from jsonschema.validators import validator_for
-    from referencing import Registry
-    from referencing.exceptions import Unresolvable
-
-    kind = validator_for(schema, default=Draft202012Validator)
     try:
-        kind.check_schema(schema)
-        # An empty registry, because the default one fetches references.
-        return float(kind(schema, registry=Registry()).is_valid(value))
-    except (SchemaError, Unresolvable):
+        return ast.parse(_without_odd_escapes(code)).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return []
+
+
+def python_fault(code: str) -> str | None:
+    r"""Return in words why Python code does not parse; `None` when it does, or no reason is given.
+
+    >>> python_fault("x = 1\nprint(x")
+    "'(' was never closed in line 2, `print(x`"
+    """
+    try:
+        ast.parse(_without_odd_escapes(code))
+    except SyntaxError as error:
+        return f"{error.msg} in line {error.lineno}, `{(error.text or '').strip()[:_QUOTED]}`"
+    except (ValueError, RecursionError, MemoryError):
         return None
+    return None if code.strip() else "there is none"
+
+
+def _without_odd_escapes(code: str) -> str:
+    return _ESCAPE.sub(lambda found: found[0] if found[1] in _KNOWN_ESCAPES else "\\" + found[0], code)
+
+
+def _value(answer: Attempt) -> Any:
+    """Return the JSON value of a structured answer."""
+    if answer.tool_calls:
+        return answer.tool_calls[0]["args"]
+    blocks = fences(answer.text)
+    return json.loads(blocks[0][1] if len(blocks) == 1 else answer.text)
+
+
+def _parameters(request: Request) -> dict[Any, Any]:
+    """Return the schema of each bound tool's arguments, by name."""
+    functions = [tool.get("function", tool) for tool in request.tools]
+    return {function.get("name"): function.get("parameters") or {} for function in functions}
 
 
 def _grammar(language: str) -> Any:

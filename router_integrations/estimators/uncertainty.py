@@ -29,7 +29,7 @@ class TokenConfidence(AnswerEstimator):
     Args:
         aggregate: How token log-probabilities become one: ``"mean"``, ``"sum"`` or ``"quantile"``.
         quantile: Which one, in [0, 1]; read with ``"quantile"`` only.
-        prior: Estimates the candidates without an answer; `Difficulty()` by default.
+        prior: Estimates the candidates without an answer; ``Difficulty(unknown=0.5)`` by default.
 
     Raises:
         ConfigurationError: An option is out of range.
@@ -94,7 +94,7 @@ class TopTokenConfidence(AnswerEstimator):
     Args:
         score: ``"margin"`` or ``"negentropy"``.
         aggregate: ``"mean"`` or ``"min"``.
-        prior: Estimates the candidates without an answer; `Difficulty()` by default.
+        prior: Estimates the candidates without an answer; ``Difficulty(unknown=0.5)`` by default.
 
     Raises:
         ConfigurationError: An option is none of these.

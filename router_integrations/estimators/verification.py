@@ -59,7 +59,7 @@ class VerbalizedConfidence(AnswerEstimator):
     Xiong et al., "Can LLMs express their uncertainty?" (arXiv 2306.13063).
 
     Args:
-        prior: Estimates the candidates without an answer; `Difficulty()` by default.
+        prior: Estimates the candidates without an answer; ``Difficulty(unknown=0.5)`` by default.
 
     >>> from router_integrations.candidates import Candidate
     >>> from router_integrations.types import Call
@@ -92,7 +92,7 @@ class SelfVerification(AnswerEstimator):
         prompt: What a judge is asked, with ``{query}`` and ``{answer}`` in it.
         examples: Queries, answers and what the judge should say of them, for few-shot verification; shown first, in
             the form of the prompt.
-        prior: Estimates the candidates without a verdict; `Difficulty()` by default.
+        prior: Estimates the candidates without a verdict; ``Difficulty(unknown=0.5)`` by default.
 
     Raises:
         ConfigurationError: `read` is none of these, or the prompt lacks a place or has one more.

@@ -19,6 +19,7 @@ from router_integrations.limits import Limits
 from router_integrations.pacer import Pacer
 from router_integrations.steps import Run
 from router_integrations.testing.table import Outcome, TableHost
+from router_integrations.trace import Trace
 from router_integrations.types import Request, Snapshot, Strategy, Utility
 
 if TYPE_CHECKING:
@@ -84,12 +85,14 @@ def replay(
         table: Queries with the grades and the costs of the candidates. A cost that is missing is the candidate's price
             for the tokens of the answer where these are known.
         candidates: Those that may be asked, in the user's order; each has a column in `table`.
-        outcomes: For each query, the replies by candidate name, for strategies that read them.
+        outcomes: For each query, the replies by candidate name, for strategies that read them; a list has one for each
+            of the candidate's calls, judgements and further samples included, and the last one repeats.
         limits: How far one query may go.
         pacer: Sets the price of each query and is told its cost, so that the queries run one after the other.
 
     Raises:
-        ConfigurationError: The table lacks a candidate, or nobody's grade of a query.
+        ConfigurationError: The table lacks a candidate, nobody's grade of a query, an answer that was improved, or a
+            reply to a judge's prompt.
         RouterError: The strategy returned nonsense.
 
     >>> from router_integrations import Fixed
@@ -225,6 +228,9 @@ def request_of(table: Table, row: int, candidates: Sequence[Candidate]) -> Reque
 def _through_engine(strategy: Strategy, bench: _Bench) -> Replay:
     from joblib import Parallel, delayed  # type: ignore[import-untyped]
 
+    names = [one.name for one in bench.candidates]
+    if absent := sorted({*getattr(strategy, "judges", ())}.difference(names)):
+        raise ConfigurationError(f"{type(strategy).__name__} asks {absent} to judge, who are none of {names}")
     starts = range(0, len(bench.requests), CHUNK)
     split = (delayed(_run_part)(strategy, bench.part(start)) for start in starts)
     parts = Parallel()(split) if bench.pacer is None else [_run_part(strategy, bench)]
@@ -253,9 +259,28 @@ def _run_one(strategy: Strategy, bench: _Bench, row: int) -> tuple[int, float, i
         trace = engine.run(run, bench.host(row))
     except (Abstained, AllCandidatesFailed, LimitExceeded):
         trace = run.trace
+    if revised := next((one.call.candidate.name for one in trace.attempts if one.call.revision is not None), None):
+        raise ConfigurationError(
+            f"{type(strategy).__name__} asked {revised!r} to improve its answer, of which a table has no grade; "
+            "replay it with refine=None"
+        )
+    _check_prompts(strategy, trace, {} if bench.outcomes is None else bench.outcomes[row])
     name = trace.answer.call.candidate.name if trace.answer else None
     chosen = -1 if name is None else bench.table.names.index(name)
     return chosen, np.nan if trace.cost is None else trace.cost, len(trace.attempts)
+
+
+def _check_prompts(strategy: Strategy, trace: Trace, told: Mapping[str, Outcome | Sequence[Outcome]]) -> None:
+    """Refuse a trace in which somebody's only reply, to the query, was taken for one to a prompt."""
+    answered = {one.call.candidate.name for one in trace.attempts if one.call.prompt is None}
+    for attempt in trace.attempts:
+        name = attempt.call.candidate.name
+        only = name not in told or (name in answered and isinstance(told[name], Outcome))
+        if attempt.call.prompt is not None and only:
+            raise ConfigurationError(
+                f"{type(strategy).__name__} asked {name!r} with a prompt of its own, to which there is no reply; give "
+                f"outcomes= a list for {name!r}, with its replies in the order of the calls"
+            )
 
 
 def _grades(table: Table, chosen: NDArray[np.intp]) -> Floats:

@@ -16,20 +16,25 @@ from langchain_core.utils.pydantic import TypeBaseModel
 from pydantic import ConfigDict, Field, PrivateAttr, ValidationError, field_validator, model_validator
 
 from router_integrations import engine
+from router_integrations.adapters.options import explain_options
+from router_integrations.adapters.rungs import cascade_of, check_names, checked_estimator, grade_of
 from router_integrations.candidates import Candidate
 from router_integrations.errors import ConfigurationError, RouterError
 from router_integrations.health import Health
-from router_integrations.langchain.cascade_host import Graded, Measured, RunnableHost
+from router_integrations.langchain.cascade_host import RunnableHost
 from router_integrations.langchain.cascade_outputs import query_of, text_of
-from router_integrations.langchain.cascade_steps import as_steps, checked_estimator
-from router_integrations.langchain.pool import explain_options
+from router_integrations.langchain.cascade_steps import as_steps
+from router_integrations.langchain.describe import ids_of
+from router_integrations.langchain.giving import asked_of, gives
 from router_integrations.langchain.results import failed
+from router_integrations.ledger import Ledger
 from router_integrations.limits import Limits
+from router_integrations.needs import asked_for, check_needs
 from router_integrations.steps import Run
 from router_integrations.strategies import Cascade
 from router_integrations.tokens import estimate_tokens
 from router_integrations.trace import Trace
-from router_integrations.types import Estimator, Request, Snapshot
+from router_integrations.types import Request, Snapshot
 
 
 class CascadeRunnable(RunnableSerializable[Any, Any]):
@@ -51,13 +56,15 @@ class CascadeRunnable(RunnableSerializable[Any, Any]):
     Args:
         steps: The steps in order, each a `Candidate` with its runnable as `model`, or a LiteLLM model id. Prices are
             optional. `timeout` is held in the async ways, and by LiteLLM models.
-        estimator: How good an output is: a plain function of input and output that returns a confidence in [0, 1], or
-            an estimator that needs no judge and no samples; `AnswerQuality()` by default.
+        estimator: How good an output is: a plain function of input and output that returns a confidence in [0, 1],
+            which runs off the event loop, or an estimator that needs no judge and no samples; `AnswerQuality()` by
+            default.
         accept: Confidence above which an output is accepted, in [0, 1], for all or by name.
         abstain: Confidence at or below which nobody is asked any more, in [0, 1], for all or by name.
         costs: USD that one call of a step takes, as measured, by name.
         limits: Calls, seconds and USD that one request may take.
         health: Which steps rest after failing; give cascades the same one to share it.
+        ledger: What conversations have cost, for `Limits.conversation_budget`; give cascades the same one to share it.
         text: Returns the text of a draft, instead of the rule above.
         on_trace: Called with the trace of each request, failed ones too.
 
@@ -80,10 +87,13 @@ class CascadeRunnable(RunnableSerializable[Any, Any]):
     costs: dict[str, float] = Field(default_factory=dict)
     limits: Limits = Field(default_factory=Limits)
     health: Health = Field(default_factory=Health, exclude=True, repr=False)
+    ledger: Ledger = Field(default_factory=Ledger, exclude=True, repr=False)
     text: Callable[[Any], str] = Field(default=text_of, exclude=True, repr=False)
     on_trace: Callable[[Trace], None] | None = Field(default=None, exclude=True, repr=False)
 
     _strategy: Cascade = PrivateAttr()
+    _grade: Any = PrivateAttr()
+    _asked: dict[str, dict[str, Any]] = PrivateAttr()
 
     def __init__(self, **options: Any) -> None:
         try:
@@ -103,14 +113,11 @@ class CascadeRunnable(RunnableSerializable[Any, Any]):
 
     @model_validator(mode="after")
     def _check_names(self) -> "CascadeRunnable":
-        known = [step.name for step in self.steps]
-        for option in ("accept", "abstain", "costs"):
-            given = getattr(self, option)
-            if unknown := [name for name in given if name not in known] if isinstance(given, Mapping) else []:
-                raise ConfigurationError(f"{option} names {unknown}, which are none of the steps {known}")
-        if wrong := {name: cost for name, cost in self.costs.items() if not 0 <= cost < float("inf")}:
-            raise ConfigurationError(f"costs must be finite and at least 0 but got {wrong}; leave out what is unknown")
-        self._strategy = self._built()
+        check_names([step.name for step in self.steps], self.costs, accept=self.accept, abstain=self.abstain)
+        self._grade = grade_of(self.estimator)
+        self._strategy = cascade_of(self.estimator, costs=self.costs, accept=self.accept, abstain=self.abstain)
+        check_needs(self._strategy, self.steps, gives=gives)
+        self._asked = asked_for(self._strategy, asked_of(self.steps))
         return self
 
     @property
@@ -200,24 +207,14 @@ class CascadeRunnable(RunnableSerializable[Any, Any]):
     def _last(self) -> Runnable[Any, Any]:
         return cast("Runnable[Any, Any]", self.steps[-1].model)
 
-    def _built(self) -> Cascade:
-        estimator = Graded() if self._grade is not None else self.estimator
-        if self.costs:
-            estimator = Measured(estimator=estimator, costs=self.costs)
-        return Cascade(estimator=estimator, order="given", accept=self.accept, abstain=self.abstain)
-
-    @property
-    def _grade(self) -> Any:
-        """The user's own function, if there is one."""
-        return None if isinstance(self.estimator, Estimator) else self.estimator
-
     def _open(self, input: Any, config: RunnableConfig, options: Mapping[str, Any]) -> tuple[Run, RunnableHost]:
         query = query_of(input)
         request = Request(
             text=query,
             candidates=self.steps,
             input_tokens=estimate_tokens(query),
-            snapshot=Snapshot(cooling=self.health.cooling(), budget=self.limits.budget),
+            conversation_id=ids_of(config)[0],
+            snapshot=Snapshot(cooling=self.health.cooling()),
             native=input,
         )
         host = RunnableHost(
@@ -227,8 +224,10 @@ class CascadeRunnable(RunnableSerializable[Any, Any]):
             costs=self.costs,
             text=self.text,
             grade=self._grade,
+            asked=self._asked,
         )
-        return Run(strategy=self._strategy, request=request, limits=self.limits, health=self.health), host
+        run = Run(strategy=self._strategy, request=request, limits=self.limits, health=self.health, ledger=self.ledger)
+        return run, host
 
     def _answer(self, input: Any, config: RunnableConfig, options: Mapping[str, Any]) -> Any:
         run, host = self._open(input, config, options)

@@ -7,72 +7,19 @@ from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 from langchain_core.callbacks import BaseCallbackManager
-from langchain_core.exceptions import OutputParserException
 from langchain_core.messages import AIMessage
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import run_in_executor, set_config_context
-from pydantic import ValidationError
 
-from router_integrations.candidates import Candidate
-from router_integrations.errors import ProviderError, RouterError, StrategyError
-from router_integrations.estimators import AnswerQuality
-from router_integrations.estimators.answers import AnswerEstimator
-from router_integrations.faults import fault, mask
-from router_integrations.langchain.cascade_outputs import Meter, answer_of, joined, text_of
+from router_integrations.adapters.rungs import Grade, Output, step_fault
+from router_integrations.langchain.cascade_outputs import Meter, answer_of, joined, sources_of, text_of
 from router_integrations.langchain.convert import attempt_fields
 from router_integrations.langchain.host import as_chunk
 from router_integrations.langchain.litellm_model import LiteLLMChatModel
-from router_integrations.types import Attempt, Call, Estimate, Estimator, Request
+from router_integrations.types import Attempt, Call
 
-Grade = Callable[[Any, Any], float]
 # LangGraph shows no token of a run with this tag: a draft may still be thrown away.
 _HIDDEN = "nostream"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepOutput:
-    """What a step returned, and what the user's function thinks of it: a confidence, or the error that it raised."""
-
-    value: Any
-    confidence: Any = None
-
-
-class Graded(AnswerEstimator):
-    """Estimates an answer by what the user's own function said of it when it came."""
-
-    def _confidence(self, request: Request, answers: Sequence[Attempt], attempts: Sequence[Attempt]) -> float:
-        given = answers[-1].native.confidence
-        if isinstance(given, Exception):
-            raise StrategyError(f"the estimator function failed: {given!r}") from given
-        if not isinstance(given, int | float) or not 0 <= given <= 1:
-            raise StrategyError(f"the estimator function must return a number in [0, 1] but returned {given!r}")
-        return float(given)
-
-
-class Measured:
-    """An estimator with the measured costs of steps that have not answered yet.
-
-    Args:
-        estimator: Estimates everything else; `AnswerQuality()` by default.
-        costs: USD of one call, by the name of the step.
-    """
-
-    def __init__(self, *, estimator: Estimator | None, costs: Mapping[str, float]) -> None:
-        self.estimator = AnswerQuality() if estimator is None else estimator
-        self.costs = costs
-
-    def estimate(
-        self, request: Request, candidates: Sequence[Candidate], attempts: Sequence[Attempt] = ()
-    ) -> list[Estimate]:
-        """Return one estimate per candidate, in order."""
-        estimates = self.estimator.estimate(request, candidates, attempts)
-        answered = {attempt.call.candidate.name for attempt in attempts if attempt.error is None}
-        return [
-            replace(estimate, cost=self.costs[one.name])
-            if one.name in self.costs and one.name not in answered
-            else estimate
-            for one, estimate in zip(candidates, estimates, strict=True)
-        ]
 
 
 @dataclass(kw_only=True)
@@ -86,6 +33,7 @@ class RunnableHost:
         costs: USD of one call, by name, of steps whose usage or prices nobody knows.
         text: Reads the text of a draft that is to be judged.
         grade: The user's function of input and draft.
+        asked: Parameters of calls of LiteLLM models whose replies are looked at, by the name of the step.
     """
 
     input: Any
@@ -94,11 +42,12 @@ class RunnableHost:
     costs: Mapping[str, float]
     text: Callable[[Any], str]
     grade: Grade | None
-    _streamed: dict[int, Meter] = field(default_factory=dict)
+    asked: Mapping[str, Mapping[str, Any]]
+    _meters: dict[int, Meter] = field(default_factory=dict)
 
     def ask(self, call: Call, timeout: float | None) -> Attempt:
         """Run the step; a sync one can't be interrupted, so `timeout` only reaches LiteLLM models."""
-        meter = Meter(step=call.candidate)
+        meter = self._meters[id(call)] = Meter(rung=call.candidate)
         config, kwargs = self._prepare(call, timeout, meter)
         try:
             output = call.candidate.model.invoke(self.input, config, **kwargs)
@@ -109,7 +58,7 @@ class RunnableHost:
 
     async def aask(self, call: Call, timeout: float | None) -> Attempt:
         """Async `ask`."""
-        meter = Meter(step=call.candidate)
+        meter = self._meters[id(call)] = Meter(rung=call.candidate)
         config, kwargs = self._prepare(call, timeout, meter)
         try:
             output = await call.candidate.model.ainvoke(self.input, config, **kwargs)
@@ -123,7 +72,7 @@ class RunnableHost:
 
     def stream(self, call: Call, timeout: float | None) -> Generator[Any, None, None]:
         """Run the step; yield its chunks, each in a tuple: to the engine `None` is the end."""
-        meter = self._streamed[id(call)] = Meter(step=call.candidate)
+        meter = self._meters[id(call)] = Meter(rung=call.candidate)
         config, kwargs = self._prepare(call, timeout, meter)
         source = call.candidate.model.stream(self.input, config, **kwargs)
         try:
@@ -139,7 +88,7 @@ class RunnableHost:
 
     async def astream(self, call: Call, timeout: float | None) -> AsyncGenerator[Any, None]:
         """Async `stream`."""
-        meter = self._streamed[id(call)] = Meter(step=call.candidate)
+        meter = self._meters[id(call)] = Meter(rung=call.candidate)
         config, kwargs = self._prepare(call, timeout, meter)
         source = call.candidate.model.astream(self.input, config, **kwargs)
         try:
@@ -154,8 +103,8 @@ class RunnableHost:
                 await close()
 
     def attempt(self, call: Call, chunks: Sequence[Any]) -> Attempt:
-        """Return what a stream amounts to."""
-        meter = self._streamed[id(call)]
+        """Return what a stream amounts to; without chunks, what the models inside had used when it was cut short."""
+        meter = self._meters.get(id(call)) or Meter(rung=call.candidate)
         return self._attempt(call, joined([chunk for (chunk,) in chunks]), meter) if chunks else _empty(call, meter)
 
     def replay(self, attempt: Attempt) -> Iterator[Any]:
@@ -169,7 +118,8 @@ class RunnableHost:
             tags.append(_HIDDEN)
         callbacks = cast("BaseCallbackManager", self.config["callbacks"]).copy()
         callbacks.add_handler(meter)
-        kwargs = dict(self.kwargs)
+        asked = {} if call.final else self.asked.get(call.candidate.name, {})
+        kwargs = {**asked, **self.kwargs}
         if timeout is not None and isinstance(call.candidate.model, LiteLLMChatModel):
             kwargs["timeout"] = timeout
         return {**self.config, "callbacks": callbacks, "tags": tags}, kwargs
@@ -188,7 +138,7 @@ class RunnableHost:
         told["text"] = text_of(output) if call.final else self.text(output)
         if told.get("cost") is None:
             told["cost"] = self.costs.get(call.candidate.name)
-        return Attempt(call=call, native=StepOutput(value=output), **told)
+        return Attempt(call=call, sources=sources_of(output), native=Output(value=output), **told)
 
     def _judged(self, attempt: Attempt) -> Attempt:
         if self.grade is None or attempt.call.final:
@@ -199,37 +149,9 @@ class RunnableHost:
                 confidence: Any = context.run(self.grade, self.input, output)
         except Exception as error:  # noqa: BLE001 - raised where the answer is judged, so that the trace has it
             confidence = error
-        return replace(attempt, native=StepOutput(value=output, confidence=confidence))
+        return replace(attempt, native=Output(value=output, confidence=confidence))
 
 
 def _empty(call: Call, meter: Meter) -> Attempt:
     """Return the attempt of a step that gave no output; what the models inside had used by then is paid for."""
     return Attempt(call=call, model=meter.model, usage=meter.usage, cost=meter.cost)
-
-
-def step_fault(error: Exception) -> ProviderError:
-    """Return what `error` means as the failure of a step; raise it when it is LangGraph's way to pause or to end.
-
-    >>> step_fault(KeyError("topic")).family, str(step_fault(KeyError("topic")))
-    ('bad_request', "KeyError: 'topic'")
-    """
-    if any(kind.__name__ == "GraphBubbleUp" for kind in type(error).__mro__):
-        raise error
-    if isinstance(error, ProviderError):
-        return error
-    known = _own_fault(error) or fault(error) or ProviderError(_message(error), family="bad_request")
-    known.__cause__ = error
-    return known
-
-
-def _own_fault(error: Exception) -> ProviderError | None:
-    """Return the failure where the error itself says more than what it was raised from."""
-    if isinstance(error, RouterError) and isinstance(error.__cause__, ProviderError):
-        return ProviderError(_message(error), family=error.__cause__.family)
-    if isinstance(error, OutputParserException | ValidationError):
-        return ProviderError(_message(error), family="schema")
-    return None
-
-
-def _message(error: Exception) -> str:
-    return f"{type(error).__name__}: {mask(' '.join(str(error).split()))}"[:300]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import lru_cache, reduce
+from dataclasses import dataclass
+from functools import reduce
 from typing import Any, cast
 from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.documents import Document
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, convert_to_messages
 from langchain_core.messages.ai import add_ai_message_chunks
 from langchain_core.outputs import LLMResult
@@ -17,13 +18,12 @@ from langchain_core.prompt_values import PromptValue
 from langchain_core.runnables.utils import add
 from pydantic import BaseModel
 
-from router_integrations.candidates import Candidate
+from router_integrations.adapters.rungs import Spoken, Tally
 from router_integrations.langchain.convert import attempt_fields
-from router_integrations.model_map import lookup
-from router_integrations.types import Usage
 
 _INPUT_KEYS = ("input", "question", "query", "messages")
 _OUTPUT_KEYS = ("output", "answer", "messages")
+_SOURCE_KEYS = ("context", "source_documents", "documents")
 
 
 def query_of(value: Any) -> str:
@@ -68,6 +68,20 @@ def text_of(output: Any) -> str:
     return _text(answer_of(output))
 
 
+def sources_of(output: Any) -> tuple[str, ...]:
+    """Return the texts that the answer in `output` was drawn from, where a dict holds documents beside it.
+
+    They are at ``context``, ``source_documents`` or ``documents``.
+
+    >>> from langchain_core.documents import Document
+    >>> sources_of({"answer": "Paris", "context": [Document("Paris is the capital of France.")]})
+    ('Paris is the capital of France.',)
+    """
+    given = next((output[key] for key in _SOURCE_KEYS if key in output), ()) if isinstance(output, Mapping) else ()
+    documents = given if isinstance(given, list | tuple) else ()
+    return tuple(one.page_content for one in documents if isinstance(one, Document))
+
+
 def joined(chunks: Sequence[Any]) -> Any:
     """Return what the chunks of a stream add up to; the last of them where they can't be added.
 
@@ -102,28 +116,11 @@ def _text(leaf: Any) -> str:
     return leaf.model_dump_json() if isinstance(leaf, BaseModel) else json.dumps(leaf, default=str)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Spoken:
-    """One model's reply inside a step; a usage or a cost that nobody knows is `None`."""
-
-    model: str | None
-    usage: Usage | None
-    cost: float | None
-    message: AIMessage | None
-
-
 # Compared by identity: LangChain hashes handlers, and adds none that equals one it has.
 @dataclass(kw_only=True, eq=False)
-class Meter(BaseCallbackHandler):
-    """Counts what the models inside a step use, each at its own price.
+class Meter(Tally, BaseCallbackHandler):
+    """Counts what the models inside a step use, each at its own price."""
 
-    Args:
-        step: The step; its prices, where it has any, are those of every token made inside it. Otherwise each model's
-            are those of LiteLLM's map.
-    """
-
-    step: Candidate
-    spoken: list[Spoken] = field(default_factory=list)
     # Callbacks of an async run would otherwise each take a thread.
     run_inline = True
 
@@ -143,9 +140,10 @@ class Meter(BaseCallbackHandler):
         asked = self._asked.pop(run_id, {})
         name, message = asked.get("ls_model_name"), _message(response)
         if message is None:
-            self.spoken.append(Spoken(model=name, usage=None, cost=None, message=None))
+            self.spoken.append(Spoken(model=name, usage=None, cost=None))
             return
-        told = attempt_fields(message, self._priced(asked.get("ls_provider"), name, message))
+        own_name = message.response_metadata.get("model_name")
+        told = attempt_fields(message, self.priced(asked.get("ls_provider"), name, own_name))
         self.spoken.append(Spoken(model=told["model"] or name, usage=told["usage"], cost=told["cost"], message=message))
 
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
@@ -154,45 +152,6 @@ class Meter(BaseCallbackHandler):
         if response is not None and response.generations and response.generations[0]:
             self.on_llm_end(response, run_id=run_id)
         self._asked.pop(run_id, None)
-
-    @property
-    def model(self) -> str | None:
-        """The models that answered, each once, in order."""
-        return ", ".join(dict.fromkeys(one.model for one in self.spoken if one.model)) or None
-
-    @property
-    def usage(self) -> Usage | None:
-        """The tokens of all models; marked as estimated when one of them did not say, `None` when none did."""
-        known = [one.usage for one in self.spoken if one.usage is not None]
-        if not known:
-            return None
-        return Usage(
-            input_tokens=sum(one.input_tokens for one in known),
-            output_tokens=sum(one.output_tokens for one in known),
-            cache_read_tokens=sum(one.cache_read_tokens for one in known),
-            cache_write_tokens=sum(one.cache_write_tokens for one in known),
-            estimated=len(known) < len(self.spoken) or any(one.estimated for one in known),
-        )
-
-    @property
-    def cost(self) -> float | None:
-        """USD of all models; `None` when that of one is unknown, or no model was seen."""
-        costs = [one.cost for one in self.spoken if one.cost is not None]
-        return sum(costs) if costs and len(costs) == len(self.spoken) else None
-
-    def _priced(self, provider: str | None, name: str | None, message: AIMessage) -> Candidate:
-        if self.step.input_price is not None:
-            return self.step
-        return _listed(provider, name) or _listed(provider, message.response_metadata.get("model_name")) or self.step
-
-
-@lru_cache(maxsize=256)
-def _listed(provider: str | None, name: str | None) -> Candidate | None:
-    """Return the model as LiteLLM's map lists it; `None` when it does not."""
-    if not name:
-        return None
-    known = next((one for one in (f"{provider}/{name}", name) if lookup(one) is not None), None)
-    return None if known is None else Candidate(known)
 
 
 def _message(response: LLMResult) -> AIMessage | None:

@@ -10,18 +10,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from langchain_core.messages import AIMessageChunk
-from langchain_core.messages.tool import ToolCallChunk, tool_call_chunk
+from langchain_core.messages.tool import tool_call_chunk
 
-from router_integrations.langchain.replies import (
-    MODEL_PROVIDER,
-    Prompt,
-    arguments_of,
-    choice_metadata,
-    extra_fields,
-    reply_metadata,
-    text_of,
-    usage_metadata,
-)
+from router_integrations.adapters.replies import Pieces, Prompt, choice_metadata, extra_fields, text_of
+from router_integrations.langchain.replies import MODEL_PROVIDER, estimated, reply_metadata, usage_metadata
 
 
 class ChunkReader:
@@ -33,10 +25,9 @@ class ChunkReader:
 
     def __init__(self, prompt: Prompt) -> None:
         self._prompt = prompt
-        self._calls = _ToolCallMerger()
+        self._pieces = Pieces()
         self._once: set[str] = set()
         self._said: list[str] = []
-        self._thinking = 0
         self._has_usage = False
 
     def read(self, chunk: Mapping[str, Any]) -> AIMessageChunk | None:
@@ -46,7 +37,7 @@ class ChunkReader:
         )
         delta = choice.get("delta") or {}
         text = text_of(delta.get("content"))
-        calls = [self._calls.piece(call) for call in delta.get("tool_calls") or ()]
+        calls = [tool_call_chunk(**self._pieces.call(call)) for call in delta.get("tool_calls") or ()]
         extra = self._mergeable(extra_fields(chunk, delta))
         metadata = self._first_only(choice_metadata(choice), "finish_reason")
         usage = None if self._has_usage else usage_metadata(chunk)
@@ -68,7 +59,7 @@ class ChunkReader:
             return None
         return AIMessageChunk(
             content="",
-            usage_metadata=self._prompt.estimate(self._said),
+            usage_metadata=estimated(self._prompt, self._said),
             response_metadata={"model_provider": MODEL_PROVIDER, "usage_estimated": True},
         )
 
@@ -88,47 +79,9 @@ class ChunkReader:
         """Return `extra` so that pieces of a block find each other and repeated fields are sent once."""
         extra = self._first_only(extra, "citations", "search_results")
         if "thinking_blocks" in extra:
-            extra["thinking_blocks"] = [self._numbered(block) for block in extra["thinking_blocks"]]
+            extra["thinking_blocks"] = [self._pieces.thinking(block) for block in extra["thinking_blocks"]]
         if specific := extra.pop("provider_specific_fields", None):
             single = [name for name, value in specific.items() if not isinstance(value, list)]
             if kept := self._first_only(specific, *single):
                 extra["provider_specific_fields"] = kept
         return extra
-
-    def _numbered(self, block: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a piece of a thinking block with the index of its block; a signature ends one."""
-        if block.get("index") is not None:
-            return dict(block)
-        numbered = {**block, "index": self._thinking}
-        if block.get("signature") or block.get("type") == "redacted_thinking":
-            self._thinking += 1
-        return numbered
-
-
-class _ToolCallMerger:
-    """Gives each piece of a tool call the index of its call, and its name and id to the first piece only."""
-
-    def __init__(self) -> None:
-        self._slots: dict[Any, int] = {}
-        self._ids: list[str | None] = []
-        self._named: set[int] = set()
-
-    def piece(self, delta: Mapping[str, Any]) -> ToolCallChunk:
-        id_ = delta.get("id") or None
-        slot = self._slot(delta.get("index"), id_)
-        fresh_id = id_ if self._ids[slot] is None else None
-        self._ids[slot] = self._ids[slot] or id_
-        name = (delta.get("function") or {}).get("name") or None
-        if slot in self._named:
-            name = None
-        elif name:
-            self._named.add(slot)
-        return tool_call_chunk(name=name, args=arguments_of(delta), id=fresh_id, index=slot)
-
-    def _slot(self, index: Any, id_: str | None) -> int:
-        """Return our index of the call; another id under a known index is another call."""
-        slot = self._slots.get(index)
-        if slot is None or (id_ and self._ids[slot] not in (None, id_)):
-            slot = self._slots[index] = len(self._ids)
-            self._ids.append(None)
-        return slot

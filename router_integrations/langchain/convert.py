@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import mimetypes
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage, ToolMessage, convert_to_openai_messages
 
+from router_integrations.adapters.outgoing import file_part, speaker
+from router_integrations.adapters.replies import FINISH_KEYS, MODEL_KEYS, REPLAYED, logprobs_of, top_logprobs_of
 from router_integrations.candidates import Candidate
 from router_integrations.types import Usage
 
@@ -28,11 +28,6 @@ _NEVER_CONTENT = frozenset(
 )
 # Blocks that become messages or tool calls of their own.
 _MOVED = frozenset({"tool_use", "tool_result"})
-# What the issuer of a message wants back with it, in our `additional_kwargs` and on LiteLLM's wire alike.
-REPLAYED = ("reasoning_content", "thinking_blocks", "reasoning_items")
-_BAD_NAME = re.compile(r"[\s<|\\/>]+")
-_FINISH_KEYS = ("finish_reason", "stop_reason", "stopReason", "done_reason")
-_MODEL_KEYS = ("model_name", "model", "model_id")
 
 
 def to_openai(messages: Sequence[BaseMessage]) -> list[dict[str, Any]]:
@@ -58,7 +53,7 @@ def _convert(message: BaseMessage) -> list[dict[str, Any]]:
         if isinstance(one["content"], list):
             one["content"] = _content(one["content"], blocks if one["role"] != "tool" or len(converted) == 1 else None)
         if "name" in one:
-            one["name"] = _BAD_NAME.sub("_", one["name"])
+            one["name"] = speaker(one["name"])
     if isinstance(message, AIMessage):
         _add_assistant_fields(converted[0], message)
     if isinstance(message, ToolMessage) and message.status == "error":
@@ -101,7 +96,7 @@ def _anthropic_source(block: dict[str, Any]) -> dict[str, Any]:
     url = source.get("url") or f"data:{source.get('media_type')};base64,{source.get('data')}"
     if block["type"] == "image":
         return {"type": "image_url", "image_url": {"url": url}}
-    return _file_part(url, source.get("media_type") or "application/pdf", block.get("title"))
+    return file_part(url, source.get("media_type") or "application/pdf", block.get("title"))
 
 
 def _file(block: dict[str, Any]) -> dict[str, Any]:
@@ -109,20 +104,11 @@ def _file(block: dict[str, Any]) -> dict[str, Any]:
     mime = block.get("mime_type")
     data = block.get("base64") or block.get("data")
     if isinstance(block.get("url"), str):
-        return _file_part(block["url"], mime, block.get("filename"))
+        return file_part(block["url"], mime, block.get("filename"))
     if isinstance(data, str) and block["type"] != "audio":
         extras = block.get("extras") or block.get("metadata") or {}
-        return _file_part(f"data:{mime};base64,{data}", mime, block.get("filename") or extras.get("filename"))
+        return file_part(f"data:{mime};base64,{data}", mime, block.get("filename") or extras.get("filename"))
     return block
-
-
-def _file_part(url: str, mime: str | None, filename: str | None) -> dict[str, Any]:
-    file = {"file_data": url} if url.startswith("data:") else {"file_id": url}
-    if "file_data" in file:
-        file["filename"] = filename or f"file{mimetypes.guess_extension(mime or '') or ''}"
-    if mime and mime != "application/pdf":
-        file["format"] = mime
-    return {"type": "file", "file": file}
 
 
 def _content(parts: list[dict[str, Any]], blocks: list[Any] | None) -> str | list[dict[str, Any]]:
@@ -189,10 +175,10 @@ def attempt_fields(message: AIMessage, candidate: Candidate) -> dict[str, Any]:
     return {
         "text": str(message.text),
         "tool_calls": tuple({name: call[name] for name in ("name", "args", "id")} for call in message.tool_calls),
-        "logprobs": _logprobs(logprobs),
-        "top_logprobs": _top_logprobs(logprobs),
-        "finish_reason": next((str(metadata[key]) for key in _FINISH_KEYS if metadata.get(key)), None),
-        "model": next((str(metadata[key]) for key in _MODEL_KEYS if metadata.get(key)), None),
+        "logprobs": logprobs_of(logprobs),
+        "top_logprobs": top_logprobs_of(logprobs),
+        "finish_reason": next((str(metadata[key]) for key in FINISH_KEYS if metadata.get(key)), None),
+        "model": next((str(metadata[key]) for key in MODEL_KEYS if metadata.get(key)), None),
         "usage": usage,
         "cost": 0.0 if _from_cache(message) else None if usage is None else candidate.cost(usage),
     }
@@ -221,21 +207,3 @@ def _usage(message: AIMessage) -> Usage | None:
         ),
         estimated=bool(message.response_metadata.get("usage_estimated")),
     )
-
-
-def _logprobs(reported: Any) -> tuple[float, ...]:
-    if isinstance(reported, Mapping):
-        if isinstance(reported.get("token_logprobs"), list):
-            return tuple(float(value) for value in reported["token_logprobs"] if value is not None)
-        reported = reported.get("content")
-    if not isinstance(reported, list):
-        return ()
-    return tuple(float(token["logprob"]) for token in reported if isinstance(token, Mapping) and "logprob" in token)
-
-
-def _top_logprobs(reported: Any) -> tuple[tuple[float, ...], ...]:
-    content = reported.get("content") if isinstance(reported, Mapping) else None
-    places = [token.get("top_logprobs") or () for token in content or () if isinstance(token, Mapping)]
-    if not any(places):
-        return ()
-    return tuple(tuple(sorted((float(one["logprob"]) for one in place), reverse=True)) for place in places)

@@ -10,14 +10,12 @@ from typing import Any
 from langchain_core.messages import BaseMessage
 from langchain_core.runnables import RunnableConfig
 
+from router_integrations.adapters.describing import Seen, modality_of
 from router_integrations.candidates import Candidate
 from router_integrations.langchain.binding import Binding, SchemaBinding, ToolBinding
-from router_integrations.langchain.counting import MESSAGE_OVERHEAD
-from router_integrations.tokens import byte_length, count_tokens, estimate_tokens
-from router_integrations.types import Capability, Modality, Request, Snapshot
+from router_integrations.tokens import estimate_tokens
+from router_integrations.types import Capability, Modality, Request
 
-# What an image or a minute of audio about costs; providers differ by more than this is off.
-_BLOCK_TOKENS: dict[Modality, int] = {"image": 800, "audio": 1000, "pdf": 3000, "video": 5000}
 _BLOCK_MODALITY: dict[str, Modality] = {
     "image": "image",
     "image_url": "image",
@@ -30,11 +28,6 @@ _BLOCK_MODALITY: dict[str, Modality] = {
     "file": "pdf",
     "input_file": "pdf",
 }
-_NEED: dict[Modality, Capability] = {"image": "vision", "audio": "audio", "pdf": "pdf", "video": "video"}
-# Texts have more tokens than their bytes divided by this, but for odd ones such as runs of blanks.
-_LONGEST_TOKEN = 8
-# Bytes of UTF-8.
-_LONGEST_CHARACTER = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,49 +55,42 @@ def describe(job: Job, config: RunnableConfig, *, context_turns: int, candidates
     Raises:
         RequestError: A text holds a lone surrogate.
     """
-    messages = job.messages
+    messages: Sequence[Any] = job.messages
     # Pydantic makes `isinstance` slow, and this runs for each message of each call.
     kinds = [message.type.removesuffix("MessageChunk").lower() for message in messages]
-    modalities, extra = _modalities(messages)
+    media = _media(messages)
     tools = _tools(job)
-    texts = [_text(message, kind) for message, kind in zip(messages, kinds, strict=True)]
-    sizes = [byte_length(text) for text in texts]
-    overhead = extra + MESSAGE_OVERHEAD * len(messages) + _tool_tokens(job, tools)
-    counted = _count(texts, sizes, overhead, candidates)
-    previous, end = _previous(messages, kinds)
-    ids = _ids(config)
-    return Request(
-        text=_query(texts, kinds, context_turns),
-        system="\n".join(text for text, kind in zip(texts, kinds, strict=True) if kind == "system"),
-        turns=kinds.count("human"),
-        input_tokens=overhead + (sum(sizes) + 3) // 4 if counted is None else counted,
-        tokens_estimated=counted is None,
-        cached_tokens=sum(sizes[:end]) // 4,
-        max_output_tokens=job.kwargs.get("max_tokens") or job.kwargs.get("max_completion_tokens"),
-        modalities=modalities,
-        images=_images(messages, kinds) if "image" in modalities else (),
-        needs=_needs(job, kinds, modalities, tools),
+    previous, answered = _previous(messages, kinds)
+    conversation, user = ids_of(config)
+    seen = Seen(
+        kinds=kinds,
+        texts=[_text(message, kind) for message, kind in zip(messages, kinds, strict=True)],
+        media=media,
+        images=_images(messages, kinds) if "image" in media else (),
         tools=tools,
+        tool_tokens=_tool_tokens(job, tools),
+        calls_tools=any(kind == "ai" and one.tool_calls for one, kind in zip(messages, kinds, strict=True)),
         schema=_schema(job),
-        conversation_id=ids[0],
-        user_id=ids[1],
-        snapshot=Snapshot(previous=previous, locked=previous if _in_tool_loop(messages[-1]) else None),
+        needs=_needs(job),
+        previous=previous,
+        answered=answered,
+        in_tool_loop=_in_tool_loop(messages[-1]),
+        max_output_tokens=job.kwargs.get("max_tokens") or job.kwargs.get("max_completion_tokens"),
+        conversation_id=conversation,
+        user_id=user,
         native=messages,
     )
+    return seen.request(candidates, context_turns=context_turns)
 
 
-def may_count(messages: Sequence[BaseMessage], candidates: Sequence[Candidate]) -> bool:
-    """Whether `describe` may have to count tokens exactly, which takes too long for an event loop."""
-    windows = [candidate.context_window for candidate in candidates if candidate.context_window is not None]
-    if not windows:
-        return False
-    characters = sum(
+def characters(messages: Sequence[BaseMessage]) -> int:
+    """Return how many characters the messages' texts have."""
+    return sum(
         len(content)
         if isinstance(content := message.content, str)
         else sum(len(_block_text(block)) for block in content)
         for message in messages
     )
-    return characters * _LONGEST_CHARACTER >= min(windows)
 
 
 def _text(message: Any, kind: str) -> str:
@@ -122,32 +108,17 @@ def _block_text(block: Any) -> str:
     return text if isinstance(text, str) else ""
 
 
-def _query(texts: Sequence[str], kinds: Sequence[str], context_turns: int) -> str:
-    """Return the last human turn, with `context_turns` human turns before it; never a tool result."""
-    human = [text for text, kind in zip(texts, kinds, strict=True) if kind == "human"]
-    if not human:
-        return texts[-1]
-    return "\n".join(human[-1 - context_turns :])
-
-
-def _modalities(messages: Sequence[BaseMessage]) -> tuple[frozenset[Modality], int]:
-    found: set[Modality] = {"text"}
-    tokens = 0
-    for message in messages:
-        for block in message.content if isinstance(message.content, list) else ():
-            modality = _modality(block) if isinstance(block, dict) else None
-            if modality is not None:
-                found.add(modality)
-                tokens += _BLOCK_TOKENS[modality]
-    return frozenset(found), tokens
+def _media(messages: Sequence[BaseMessage]) -> list[Modality]:
+    blocks = (block for message in messages if isinstance(message.content, list) for block in message.content)
+    found = (_modality(block) for block in blocks if isinstance(block, dict))
+    return [modality for modality in found if modality is not None]
 
 
 def _modality(block: Mapping[str, Any]) -> Modality | None:
     kind = block.get("type", "")
     if kind != "media":
         return _BLOCK_MODALITY.get(kind)
-    family = str(block.get("mime_type", "")).partition("/")[0]
-    return {"image": "image", "audio": "audio", "video": "video"}.get(family, "pdf")  # type: ignore[return-value]
+    return modality_of(str(block.get("mime_type", "")))
 
 
 def _images(messages: Sequence[BaseMessage], kinds: Sequence[str]) -> tuple[str, ...]:
@@ -201,13 +172,8 @@ def _response_format(job: Job) -> Any:
     return bound or job.kwargs.get("response_format")
 
 
-def _needs(
-    job: Job, kinds: Sequence[str], modalities: frozenset[Modality], tools: Sequence[Mapping[str, Any]]
-) -> frozenset[Capability]:
-    needs = {_NEED[modality] for modality in modalities if modality in _NEED}
-    messages: Sequence[Any] = job.messages
-    if tools or "tool" in kinds or any(m.tool_calls for m, kind in zip(messages, kinds, strict=True) if kind == "ai"):
-        needs.add("tools")
+def _needs(job: Job) -> frozenset[Capability]:
+    needs: set[Capability] = set()
     if isinstance(job.binding, SchemaBinding) and job.binding.need is not None:
         needs.add(job.binding.need)
     response_format = _response_format(job)
@@ -235,21 +201,8 @@ def _in_tool_loop(last: BaseMessage) -> bool:
     )
 
 
-def _ids(config: RunnableConfig) -> tuple[str | None, str | None]:
+def ids_of(config: RunnableConfig) -> tuple[str | None, str | None]:
     """Return the conversation's and the user's id: LangGraph's `thread_id`, and `user_id`, configurable or metadata."""
     known = {**(config.get("metadata") or {}), **(config.get("configurable") or {})}
     thread, user = known.get("thread_id"), known.get("user_id")
     return (None if thread is None else str(thread)), (None if user is None else str(user))
-
-
-def _count(texts: Sequence[str], sizes: Sequence[int], overhead: int, candidates: Sequence[Candidate]) -> int | None:
-    """Return the exact count where a candidate's window may hang on it; `None` where an estimate will do.
-
-    No tokenizer makes more tokens than bytes, so a prompt far below every window needs no counting, nor one far above.
-    """
-    most = overhead + sum(sizes)
-    least = sum(sizes) // _LONGEST_TOKEN
-    close = [c for c in candidates if c.context_window is not None and least <= c.context_window < most]
-    if not close:
-        return None
-    return overhead + sum(count_tokens(text, close[0].id) for text in texts)

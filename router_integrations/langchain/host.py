@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncGenerator, Generator, Iterator, Mapping, Sequence
-from contextlib import aclosing, closing, contextmanager
+from contextlib import aclosing, closing
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
@@ -16,19 +16,16 @@ from langchain_core.rate_limiters import BaseRateLimiter
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.utils import AddableDict
 
-from router_integrations.errors import ProviderError
-from router_integrations.faults import fault
+from router_integrations.adapters.attempting import as_faults, is_cut_off, schema_error, with_usage
 from router_integrations.langchain.binding import Binding, Replayed, SchemaBinding
 from router_integrations.langchain.convert import attempt_fields
 from router_integrations.langchain.describe import Job
 from router_integrations.langchain.history import Target, strip_settings, translate
 from router_integrations.langchain.litellm_model import LiteLLMChatModel
-from router_integrations.tokens import estimate_tokens
-from router_integrations.types import Attempt, Call, Usage
+from router_integrations.types import Attempt, Call
 
 # LangGraph shows no token of a run with this tag: a draft may still be thrown away.
 _HIDDEN = "nostream"
-_CUT_OFF = frozenset({"length", "max_tokens", "model_length"})
 
 
 @dataclass(slots=True, kw_only=True)
@@ -73,6 +70,7 @@ class LangChainHost:
         config: The run's config; its callbacks are children of the router's run.
         input_tokens: Tokens of the prompt, for candidates that report no usage.
         limiter: Acquired before each call.
+        asked: Parameters of calls whose replies the strategy looks at, by name; the caller's own win.
     """
 
     models: Mapping[str, BaseChatModel]
@@ -81,6 +79,7 @@ class LangChainHost:
     config: RunnableConfig
     input_tokens: int = 0
     limiter: BaseRateLimiter | None = None
+    asked: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     _streamed: dict[int, list[BaseMessage]] = field(default_factory=dict)
 
     def ask(self, call: Call, timeout: float | None) -> Attempt:
@@ -88,7 +87,7 @@ class LangChainHost:
         if self.limiter is not None:
             self.limiter.acquire(blocking=True)
         ready = self._prepare(call, timeout)
-        with _faults():
+        with as_faults():
             answer = ready.replayed.runnable.invoke(ready.messages, ready.config, **ready.kwargs)
         return self._attempt(call, self._parse(ready, answer))
 
@@ -97,8 +96,11 @@ class LangChainHost:
         if self.limiter is not None:
             await self.limiter.aacquire(blocking=True)
         ready = self._prepare(call, timeout)
-        with _faults():
+        with as_faults():
             answer = await ready.replayed.runnable.ainvoke(ready.messages, ready.config, **ready.kwargs)
+        if ready.replayed.parser is not None:
+            # It is paid for, should the parser take too long.
+            self._streamed[id(call)] = [answer]
         return self._attempt(call, await self._aparse(ready, answer))
 
     def stream(self, call: Call, timeout: float | None) -> Generator[Any, None, None]:
@@ -109,7 +111,7 @@ class LangChainHost:
         chunks = self._tokens(call, ready)
         if isinstance(binding := self._binding(call), SchemaBinding):
             chunks = self._objects(binding, call, ready, chunks)
-        with _faults(), closing(chunks):
+        with as_faults(), closing(chunks):
             yield from chunks
 
     async def astream(self, call: Call, timeout: float | None) -> AsyncGenerator[Any, None]:
@@ -120,7 +122,7 @@ class LangChainHost:
         chunks = self._atokens(call, ready)
         if isinstance(binding := self._binding(call), SchemaBinding):
             chunks = self._aobjects(binding, call, ready, chunks)
-        with _faults():
+        with as_faults():
             async with aclosing(chunks):
                 async for chunk in chunks:
                     yield chunk
@@ -151,8 +153,12 @@ class LangChainHost:
         binding = self._binding(call)
         if call.prompt is None:
             messages, kwargs = translate(list(self.job.messages), target), self._call_settings(target)
+            if call.revision is not None:
+                messages = [*messages, AIMessage(call.revision.draft), HumanMessage(call.revision.feedback)]
         else:
             messages, kwargs = [HumanMessage(call.prompt)], {}
+        if not call.final:
+            kwargs = {**self.asked.get(name, {}), **kwargs}
         if timeout is not None and isinstance(model, LiteLLMChatModel):
             kwargs["timeout"] = timeout
         config = self.config
@@ -168,6 +174,11 @@ class LangChainHost:
     def _binding(self, call: Call) -> Binding | None:
         """Return the caller's tools or schema; a call with a prompt of its own has none."""
         return self.job.binding if call.prompt is None else None
+
+    def _asked_itself(self, call: Call) -> bool:
+        """Return whether the strategy wanted the log-probabilities, and not the caller, whose messages they swell."""
+        wanted = "logprobs" in self.asked.get(call.candidate.name, {})
+        return wanted and not call.final and "logprobs" not in self.job.kwargs
 
     def _call_settings(self, target: Target) -> dict[str, Any]:
         settings = strip_settings(dict(self.job.kwargs), target)
@@ -240,37 +251,26 @@ class LangChainHost:
         error = None
         told = attempt_fields(reply.message, call.candidate)
         if isinstance(self._binding(call), SchemaBinding):
-            if reply.parsed is not None and str(told["finish_reason"]).lower() in _CUT_OFF:
+            if reply.parsed is not None and is_cut_off(told):
                 # LangChain's parsers close what is open, and pass half an answer off as a whole one.
                 reply.parsed, reply.parsing_error = None, OutputParserException("it was cut off at the token limit")
             if reply.parsed is None:
-                error = ProviderError(f"the answer breaks the schema: {reply.parsing_error}", family="schema")
-                error.__cause__ = reply.parsing_error
-        if told["usage"] is None:
-            said = told["text"] + "".join(json.dumps(one, default=str) for one in told["tool_calls"])
-            asked = self.input_tokens if call.prompt is None else estimate_tokens(call.prompt)
-            wrote = len(told["logprobs"]) or estimate_tokens(said)
-            usage = Usage(input_tokens=asked, output_tokens=wrote, estimated=True)
-            told |= {"usage": usage, "cost": call.candidate.cost(usage) if told["cost"] is None else told["cost"]}
+                error = schema_error(reply.parsing_error)
+        told = with_usage(told, call, self.input_tokens)
+        if told["logprobs"] and self._asked_itself(call):
+            reply.message = _without_logprobs(reply.message)
         return Attempt(call=call, error=error, native=reply, **told)
-
-
-@contextmanager
-def _faults() -> Iterator[None]:
-    """Turn what a candidate's provider raises into our own error; leave everything else alone."""
-    try:
-        yield
-    except Exception as error:
-        known = fault(error)
-        if known is None or known is error:
-            raise
-        raise known from error
 
 
 def _reply(answer: Any) -> Reply:
     if isinstance(answer, dict):
         return Reply(message=answer["raw"], parsed=answer["parsed"], parsing_error=answer["parsing_error"])
     return Reply(message=answer)
+
+
+def _without_logprobs(message: AIMessage) -> AIMessage:
+    metadata = {name: value for name, value in message.response_metadata.items() if name != "logprobs"}
+    return message.model_copy(update={"response_metadata": metadata})
 
 
 def _merged(seen: Sequence[BaseMessage]) -> AIMessage:

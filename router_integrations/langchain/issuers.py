@@ -1,92 +1,20 @@
-"""Who issued the messages of a conversation, whom they go to, and what they hold.
+"""Who issued the messages of a conversation, and what they hold.
 
 The trace or the provider's stamp on an answer names its issuer.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, NamedTuple, TypeGuard
+from collections.abc import Iterator
+from typing import Any, TypeGuard
 
 from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 
-from router_integrations.candidates import Candidate
+from router_integrations.adapters.call_ids import SIGNED_ID
+from router_integrations.adapters.targets import Issuer, issuer_of
 
-_PROVIDERS = {
-    "mistralai": "mistral", "google_genai": "gemini", "google_vertexai": "vertex_ai", "amazon_bedrock": "bedrock",
-    "bedrock_converse": "bedrock", "litellm": "",
-}  # fmt: skip
-_DATE = re.compile(r"[-@](\d{8}|\d{4}-\d\d-\d\d)(-v\d+(:\d+)?)?$")
-# LiteLLM packs Gemini's thought signature into the id behind this.
-SIGNED_ID, SIGNATURES = "__thought__", "__gemini_function_call_thought_signatures__"
+SIGNATURES = "__gemini_function_call_thought_signatures__"
 CALLS = frozenset({"tool_use", "tool_call", "tool_call_chunk", "invalid_tool_call", "function_call", "function"})
-
-
-class Issuer(NamedTuple):
-    """Who made a message: the candidate's name by our trace, the provider and the model by its stamp."""
-
-    candidate: str | None
-    provider: str
-    model: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
-    """The candidate that is about to be asked.
-
-    Args:
-        candidate: Its name.
-        provider: Its provider in LiteLLM's words or in LangChain's; empty when unknown, which strips no setting.
-        model: The model's id, with or without the provider.
-        reasoning: Whether it reasons; `None` is unknown.
-        tools: Whether it calls tools; `None` is unknown.
-        thinking: Whether Claude's manual thinking is on, which wants each step of a tool loop to begin with thinking.
-
-    >>> Target.of(Candidate("mistral/mistral-large-latest")).provider
-    'mistral'
-    """
-
-    candidate: str | None = None
-    provider: str = ""
-    model: str = ""
-    reasoning: bool | None = None
-    tools: bool | None = None
-    thinking: bool = False
-
-    @classmethod
-    def of(cls, candidate: Candidate, model: Any = None) -> Target:
-        """Return the target that `candidate` is; an own `model` is known by what it tells LangSmith of itself."""
-        own: Any = candidate.model if candidate.model is None or model is None else model
-        told: Mapping[str, Any] = own._get_ls_params() if hasattr(own, "_get_ls_params") else {}
-        name = told.get("ls_model_name") or candidate.id
-        given = candidate.params.get("thinking") if own is None else getattr(own, "thinking", None)
-        manual = isinstance(given, Mapping) and given.get("type") == "enabled"
-        return cls(
-            candidate=candidate.name,
-            provider=_provider(told.get("ls_provider") or candidate.provider) or _provider(name.rpartition("/")[0]),
-            model=name,
-            reasoning=candidate.reasoning,
-            tools=candidate.tools,
-            thinking=manual and "claude" in name.lower(),
-        )
-
-    def among(self, pattern: str | re.Pattern[str]) -> bool:
-        """Return whether `pattern` is found in the provider or the model; an unknown provider may be any."""
-        return not self.provider or _found(pattern, f"{self.provider}/{self.model}".lower())
-
-
-@lru_cache(maxsize=1024)
-def _found(pattern: str | re.Pattern[str], text: str) -> bool:
-    return re.search(pattern, text) is not None
-
-
-@lru_cache(maxsize=256)
-def _provider(name: str | None) -> str:
-    base = (name or "").partition("/")[0].partition("-")[0].lower()
-    return _PROVIDERS.get(base, base)
 
 
 def issuer(message: AIMessage) -> Issuer | None:
@@ -101,26 +29,7 @@ def issuer(message: AIMessage) -> Issuer | None:
     trace = stamp.get("router") or {}
     candidate = trace.get("candidate")
     model = (trace.get("model") if candidate else None) or stamp.get("model_name") or stamp.get("model") or ""
-    provider = _provider(stamp.get("model_provider")) or _provider(str(candidate or "").rpartition("/")[0])
-    return Issuer(candidate, provider, str(model)) if candidate or provider or model else None
-
-
-@lru_cache(maxsize=1024)
-def _same_model(one: str, other: str) -> bool:
-    """Compare two ids: the provider before them, ``-latest`` and a date that only one of them has do not count."""
-    one, other = (name.lower().rpartition("/")[2].removesuffix("-latest") for name in (one, other))
-    return bool(one) and (one == other or _DATE.sub("", one) == other or one == _DATE.sub("", other))
-
-
-def is_target(who: Issuer, target: Target) -> bool:
-    """Return whether `who` is the model that `target` asks."""
-    # The name decides first: deployments and proxies report models under other names than they are asked by.
-    if who.candidate is not None and who.candidate == target.candidate:
-        return True
-    if not _same_model(who.model, target.model) or (who.candidate is not None and target.reasoning is False):
-        return False
-    azure = who.candidate is None and {who.provider, target.provider} == {"openai", "azure"}
-    return not who.provider or who.provider == target.provider or azure
+    return issuer_of(candidate, stamp.get("model_provider"), model)
 
 
 def is_ai(message: BaseMessage) -> TypeGuard[AIMessage]:

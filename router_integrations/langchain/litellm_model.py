@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import aclosing, closing
-from dataclasses import dataclass, replace
 from typing import Any
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
@@ -14,17 +13,23 @@ from langchain_core.runnables import Runnable
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from router_integrations import providers
+from router_integrations.adapters.counting import count_request
+from router_integrations.adapters.outgoing import (
+    Outgoing,
+    ToolChoice,
+    can_force_tools,
+    model_settings,
+    openai_tool_choice,
+)
+from router_integrations.adapters.replies import bare_model
 from router_integrations.candidates import Candidate
 from router_integrations.langchain.chunks import ChunkReader
 from router_integrations.langchain.convert import to_openai
-from router_integrations.langchain.counting import count_request
 from router_integrations.langchain.errors import langchain_errors
 from router_integrations.langchain.output_schema import (
     Method,
     Tool,
-    ToolChoice,
     check_method,
-    openai_tool_choice,
     openai_tools,
     parser_for,
     response_format,
@@ -32,23 +37,9 @@ from router_integrations.langchain.output_schema import (
     with_parser,
 )
 from router_integrations.langchain.profile import intersection
-from router_integrations.langchain.replies import Prompt, bare_model, chat_result
-from router_integrations.model_map import lookup
-from router_integrations.model_map import providers as known_providers
-from router_integrations.redact import redact, reveal
+from router_integrations.langchain.replies import chat_result
+from router_integrations.redact import redact
 from router_integrations.tokens import token_ids
-
-
-@dataclass(frozen=True, slots=True)
-class _Request:
-    candidate: Candidate
-    messages: list[dict[str, Any]]
-    params: dict[str, Any]
-    timeout: float | None
-
-    @property
-    def prompt(self) -> Prompt:
-        return Prompt(self.candidate, self.messages, self.params.get("tools"))
 
 
 class LiteLLMChatModel(BaseChatModel):
@@ -87,16 +78,20 @@ class LiteLLMChatModel(BaseChatModel):
 
     @property
     def _settings(self) -> dict[str, Any]:
-        own = {"temperature": self.temperature, "max_tokens": self.max_tokens, "api_key": self.api_key}
-        given = {name: value for name, value in self.candidate.params.items() if value is not None}
-        return {**{name: value for name, value in own.items() if value is not None}, **given}
+        own = {
+            "temperature": self.temperature,
+            "max_tokens": self.max_tokens,
+            "stop": self.stop,
+            "api_key": self.api_key,
+        }
+        return model_settings(self.candidate, own)
 
     @property
     def _identifying_params(self) -> dict[str, Any]:
         return {
             "candidate": self.candidate.name,
             "model": self.candidate.id,
-            "params": redact({"stop": self.stop, **self._settings}),
+            "params": redact(self._settings),
         }
 
     def _resolve_model_profile(self) -> ModelProfile | None:
@@ -117,22 +112,14 @@ class LiteLLMChatModel(BaseChatModel):
             params["ls_temperature"] = settings["temperature"]
         if settings.get("max_tokens") is not None:
             params["ls_max_tokens"] = settings["max_tokens"]
-        if stop or self.stop:
-            params["ls_stop"] = stop or self.stop
+        if stop or settings.get("stop"):
+            params["ls_stop"] = stop or settings["stop"]
         return params
 
-    def _request(self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]) -> _Request:
-        params = {**self._settings, **kwargs}
-        params.pop("stream", None)
-        candidate = self.candidate
-        if any(isinstance(value, SecretStr) for value in self._settings.values()):
-            # `providers` keeps the candidate's secrets out of errors, so it must know them.
-            candidate = replace(candidate, params=reveal(self._settings))
-        candidate = _overridden(candidate, params.pop("model", None))
-        timeout = params.pop("timeout", None) or self.timeout or candidate.timeout
-        if stop or self.stop:
-            params["stop"] = stop or self.stop
-        return _Request(candidate, to_openai(messages), reveal(params), timeout)
+    def _request(self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]) -> Outgoing:
+        if stop:
+            kwargs = {**kwargs, "stop": stop}
+        return Outgoing.of(self.candidate, {"timeout": self.timeout, **self._settings}, to_openai(messages), kwargs)
 
     def _generate(
         self,
@@ -244,7 +231,7 @@ class LiteLLMChatModel(BaseChatModel):
         traced = {"kwargs": {"method": method, "strict": strict}, "schema": schema}
         bound: Runnable[LanguageModelInput, AIMessage]
         if method == "function_calling":
-            choice = tool_name(schema) if self._can_force_tools(kwargs) else None
+            choice = tool_name(schema) if can_force_tools(self.candidate, {**self._settings, **kwargs}) else None
             bound = self.bind_tools(
                 [schema], tool_choice=choice, strict=strict, ls_structured_output_format=traced, **kwargs
             )
@@ -252,12 +239,6 @@ class LiteLLMChatModel(BaseChatModel):
             form = response_format(schema, method, strict=strict)
             bound = self.bind(response_format=form, ls_structured_output_format=traced, **kwargs)
         return with_parser(bound, parser_for(schema, method), include_raw=include_raw)
-
-    def _can_force_tools(self, kwargs: dict[str, Any]) -> bool:
-        """Return whether a tool may be demanded; Claude refuses that while it thinks."""
-        settings = {**self._settings, **kwargs}
-        thinks = settings.get("thinking") or settings.get("reasoning_effort")
-        return self.candidate.tool_choice is not False and not (thinks and "claude" in self.candidate.id)
 
     def get_token_ids(self, text: str) -> list[int]:
         """Return the tokens of `text`, offline; another tokenizer stands in for one that is not public."""
@@ -273,13 +254,3 @@ class LiteLLMChatModel(BaseChatModel):
             tools: Tools to be sent with them.
         """
         return count_request(to_openai(messages), openai_tools(tools) if tools else None, self.get_num_tokens)
-
-
-def _overridden(candidate: Candidate, model: str | None) -> Candidate:
-    """Return the candidate with another model: a LiteLLM id, or a name at the candidate's own provider."""
-    if model is None or model == candidate.id:
-        return candidate
-    prefix, slash, _ = candidate.id.partition("/")
-    complete = lookup(model) is not None or model.partition("/")[0] in known_providers()
-    id_ = model if complete or not slash else f"{prefix}/{model}"
-    return Candidate(id_, params=candidate.params, timeout=candidate.timeout)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from langchain_core.messages import BaseMessage
 
+from router_integrations.adapters.pairing import Pairing, check_texts
 from router_integrations.errors import RequestError
 from router_integrations.langchain.issuers import call_ids, is_ai, is_bare, is_tool, result_ids
-from router_integrations.tokens import byte_length
 
 _TYPES = frozenset({"human", "ai", "system", "tool", "function", "chat"})
 _ROLES = frozenset({"system", "developer", "user", "human", "assistant", "ai", "model", "tool", "function"})
@@ -39,23 +39,20 @@ makes no such call; keep a call and its results together
     """
     if not messages:
         raise RequestError("messages is empty; give at least one message")
-    waiting: dict[str, bool] = {}
-    answered: set[str] = set()
+    pairing = Pairing()
     known: set[type] = set()
     for index, message in enumerate(messages):
         if type(message) not in known:
             _check_kind(index, message)
             known.add(type(message))
-        if not waiting and _is_plain(message):
+        if not pairing.waiting and _is_plain(message):
             continue
         _check_content(index, message)
         for one in result_ids(message):
-            _check_result(index, one, waiting, answered)
+            pairing.result(index, one)
         if not (is_tool(message) or message.type == "function"):
-            _check_answered(index, waiting, answered)
-            waiting, answered = _waiting(message), set()
-    if answered:
-        _check_answered(len(messages), waiting, answered)
+            pairing.turn(index, _waiting(message))
+    pairing.end(len(messages))
 
 
 def _is_plain(message: BaseMessage) -> bool:
@@ -75,26 +72,6 @@ def _waiting(message: BaseMessage) -> dict[str, bool]:
         return {}
     parsed = ((call["id"], True) for call in message.tool_calls if call["id"])
     return {**dict.fromkeys(call_ids(message), False), **dict(parsed)}
-
-
-def _check_result(index: int, one: str, waiting: Mapping[str, bool], answered: set[str]) -> None:
-    if one not in waiting:
-        raise RequestError(
-            f"messages[{index}] is the result of the tool call {one!r}, but the answer before it makes no such call; "
-            "keep a call and its results together"
-        )
-    if one and one in answered:
-        raise RequestError(f"messages[{index}] is the second result of the tool call {one!r}; keep one of them")
-    answered.add(one)
-
-
-def _check_answered(index: int, waiting: Mapping[str, bool], answered: set[str]) -> None:
-    missing = [one for one, wanted in waiting.items() if wanted and one not in answered]
-    if missing:
-        raise RequestError(
-            f"the tool calls {missing!r} have no result before messages[{index}]; add a ToolMessage for each, "
-            "or take the calls out"
-        )
 
 
 def _check_kind(index: int, message: Any) -> None:
@@ -119,20 +96,4 @@ def _check_content(index: int, message: BaseMessage) -> None:
                 "wrap text as {'type': 'text', 'text': ...}"
             )
     fields = ("name", "additional_kwargs", "tool_calls", "invalid_tool_calls", "tool_call_id")
-    _check_texts(where, [content, *(getattr(message, name, None) for name in fields)])
-
-
-def _check_texts(where: str, values: list[Any]) -> None:
-    """Look for lone surrogates in each text of a nested value; plain ASCII costs nothing."""
-    while values:
-        value = values.pop()
-        if isinstance(value, dict):
-            values += value
-            values += value.values()
-        elif isinstance(value, list | tuple):
-            values += value
-        elif isinstance(value, str) and not value.isascii():
-            try:
-                byte_length(value)
-            except RequestError as error:
-                raise RequestError(f"{where}: {error}") from error
+    check_texts(where, [content, *(getattr(message, name, None) for name in fields)])

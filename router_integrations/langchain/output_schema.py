@@ -17,8 +17,6 @@ from router_integrations.errors import RequestError
 Method = Literal["json_schema", "function_calling", "json_mode"]
 METHODS: tuple[Method, ...] = get_args(Method)
 Tool = dict[str, Any] | type | Callable[..., Any] | BaseTool
-ToolChoice = str | dict[str, Any] | bool | None
-_WORDS = frozenset({"auto", "none", "required"})
 # What OpenAI does not allow in a schema's name.
 _BAD_NAME = re.compile(r"[^a-zA-Z0-9_-]+")
 
@@ -41,40 +39,6 @@ def _is_built_in(tool: dict[str, Any]) -> bool:
     if tool.get("type") in ("function", "object", "custom"):
         return False
     return "type" in tool or not {"name", "title", "function", "toolSpec"} & tool.keys()
-
-
-def openai_tool_choice(choice: ToolChoice, tools: Sequence[dict[str, Any]]) -> str | dict[str, Any] | None:
-    """Return the choice in OpenAI's form; `None` leaves it to the provider.
-
-    Raises:
-        RequestError: The choice names no tool.
-
-    >>> openai_tool_choice("any", []), openai_tool_choice({"type": "tool", "name": "f"}, [])
-    ('required', {'type': 'function', 'function': {'name': 'f'}})
-    """
-    if choice is None or choice is False:
-        return None
-    if choice is True or choice == "any":
-        return "required"
-    if isinstance(choice, dict):
-        return _anthropic_choice(choice)
-    if choice in _WORDS:
-        return choice
-    names = [tool["function"]["name"] for tool in tools if "function" in tool]
-    if choice in names:
-        return {"type": "function", "function": {"name": choice}}
-    if any(choice in (tool.get("type"), tool.get("name")) for tool in tools):
-        return {"type": choice}
-    raise RequestError(
-        f"tool_choice {choice!r} names none of the tools {names}; give one of them, 'auto', 'any' or 'none'"
-    )
-
-
-def _anthropic_choice(choice: dict[str, Any]) -> str | dict[str, Any]:
-    kind = choice.get("type")
-    if kind == "tool":
-        return {"type": "function", "function": {"name": choice["name"]}}
-    return {"any": "required", "auto": "auto", "none": "none"}.get(str(kind), choice)
 
 
 def response_format(schema: Any, method: Method, *, strict: bool | None = None) -> dict[str, Any]:

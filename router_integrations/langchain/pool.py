@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from difflib import get_close_matches
-from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.language_models import BaseChatModel
-from pydantic import BaseModel, ValidationError
 
 from router_integrations.candidates import Candidate
 from router_integrations.errors import ConfigurationError
-from router_integrations.langchain.history import Target
 from router_integrations.langchain.litellm_model import LiteLLMChatModel
 from router_integrations.langchain.profile import PROFILE
-from router_integrations.langchain.session import Pool
 from router_integrations.model_map import lookup
-from router_integrations.redact import redact
 
 if TYPE_CHECKING:
     from router_integrations.langchain.chat_model import RouterChatModel
@@ -61,31 +55,8 @@ def _entry(model: BaseChatModel) -> Candidate | None:
     return None
 
 
-def build_pool(router: RouterChatModel) -> Pool:
-    """Return the candidates with a chat model each: the user's own as it is, or a thin one on LiteLLM."""
-    candidates = tuple(_with_router_settings(candidate, router) for candidate in router.candidates)
-    models = {c.name: c.model if c.model is not None else _litellm_model(c, router) for c in candidates}
-    return Pool(
-        candidates=candidates,
-        models=models,
-        targets={c.name: Target.of(c, models[c.name]) for c in candidates},
-    )
-
-
-def _with_router_settings(candidate: Candidate, router: RouterChatModel) -> Candidate:
-    if candidate.model is not None:
-        return candidate
-    changes: dict[str, Any] = {}
-    if router.timeout is not None:
-        changes["timeout"] = router.timeout
-    if router.max_retries is not None:
-        changes["max_retries"] = router.max_retries
-    if router.api_key is not None:
-        changes["params"] = {"api_key": router.api_key.get_secret_value(), **candidate.params}
-    return dataclasses.replace(candidate, **changes) if changes else candidate
-
-
-def _litellm_model(candidate: Candidate, router: RouterChatModel) -> LiteLLMChatModel:
+def litellm_model(candidate: Candidate, router: RouterChatModel) -> LiteLLMChatModel:
+    """Return a thin chat model on LiteLLM with the router's settings."""
     settings = {
         "temperature": router.temperature,
         "max_tokens": router.max_tokens,
@@ -108,50 +79,6 @@ def _litellm_model(candidate: Candidate, router: RouterChatModel) -> LiteLLMChat
     )
 
 
-def explain_options(cls: type[BaseModel], error: ValidationError) -> str:
-    """Return in words what is wrong with a constructor's options; values stay out, for they may be secrets."""
-    words = []
-    for problem in error.errors(include_input=False, include_url=False):
-        name = ".".join(map(str, problem["loc"])) or cls.__name__
-        if problem["type"] == "extra_forbidden":
-            near = get_close_matches(name, cls.model_fields, n=1)
-            words.append(f"{name!r} is no option of {cls.__name__}" + (f"; did you mean {near[0]!r}?" if near else ""))
-        else:
-            words.append(f"{name}: {problem['msg'].removeprefix('Value error, ')}")
-    return "; ".join(words)
-
-
-def identify(router: RouterChatModel) -> dict[str, Any]:
-    """Return what makes two routers answer differently, without secrets: for traces and cache keys."""
-    return {
-        "candidates": [_identify_candidate(candidate) for candidate in router.candidates],
-        "strategy": _identify_object(router.strategy),
-        "limits": repr(router.limits),
-        "context_turns": router.context_turns,
-        "temperature": router.temperature,
-        "max_tokens": router.max_tokens,
-        "stop": router.stop,
-    }
-
-
-def _identify_candidate(candidate: Candidate) -> dict[str, Any]:
-    model = candidate.model
-    own = model._identifying_params if isinstance(model, BaseChatModel) else {}
-    return {"name": candidate.name, "id": candidate.id, **redact({**candidate.params, **own})}
-
-
-def _identify_object(thing: Any) -> Any:
-    """Return a strategy or an estimator as its class and its options; the default repr would name an address."""
-    if isinstance(thing, Mapping):
-        return {name: _identify_object(value) for name, value in thing.items()}
-    if hasattr(thing, "tobytes"):
-        # The repr of an array leaves out most of it.
-        return blake2b(thing.tobytes(), digest_size=8).hexdigest()
-    if "object at 0x" not in (text := repr(thing)):
-        return text
-    if dataclasses.is_dataclass(thing):
-        own = {field.name: getattr(thing, field.name) for field in dataclasses.fields(thing)}
-    else:
-        own = getattr(thing, "__dict__", {})
-    options = {name: _identify_object(value) for name, value in own.items() if not name.startswith("_")}
-    return {type(thing).__name__: options}
+def own_settings(model: Any) -> Mapping[str, Any]:
+    """Return what makes an own chat model answer differently, by its own word."""
+    return model._identifying_params if isinstance(model, BaseChatModel) else {}

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 from langchain_core.messages import AIMessage, AIMessageChunk, InvalidToolCall, ToolCall
@@ -15,39 +13,25 @@ from langchain_core.messages.tool import invalid_tool_call, tool_call
 from langchain_core.outputs import ChatGeneration, ChatResult
 
 from router_integrations import providers
+from router_integrations.adapters.replies import (
+    Prompt,
+    arguments_of,
+    bare_model,
+    choice_metadata,
+    extra_fields,
+    parse_arguments,
+    said,
+    text_of,
+    token_details,
+)
 from router_integrations.candidates import Candidate
-from router_integrations.langchain.convert import REPLAYED
-from router_integrations.langchain.counting import count_request
-from router_integrations.tokens import estimate_tokens
+from router_integrations.types import Usage
 
 # Not the provider's own name: LangChain would read the content as that provider's native one and lose the reasoning
 # that comes beside it. Who answered is `provider` in the response's metadata.
 MODEL_PROVIDER = "litellm"
-_MESSAGE_FIELDS = (*REPLAYED, "annotations", "refusal", "audio", "images")
-_REPLY_FIELDS = ("citations", "search_results")
 _METADATA = ("id", "system_fingerprint", "service_tier")
 _CALL_BLOCKS = frozenset({"tool_call", "tool_call_chunk", "invalid_tool_call"})
-
-
-@dataclass(frozen=True, slots=True)
-class Prompt:
-    """What was sent to whom, for what a reply leaves out.
-
-    Args:
-        candidate: Who was asked.
-        messages: The messages in OpenAI's form.
-        tools: The tools that were sent with them.
-    """
-
-    candidate: Candidate
-    messages: Sequence[Mapping[str, Any]]
-    tools: Sequence[Any] | None = None
-
-    def estimate(self, said: Iterable[str]) -> UsageMetadata:
-        """Return about the usage of a reply that consists of the texts `said`."""
-        read = count_request(self.messages, self.tools, estimate_tokens)
-        wrote = sum(map(estimate_tokens, said))
-        return UsageMetadata(input_tokens=read, output_tokens=wrote, total_tokens=read + wrote)
 
 
 def chat_result(reply: Mapping[str, Any], prompt: Prompt) -> ChatResult:
@@ -56,7 +40,9 @@ def chat_result(reply: Mapping[str, Any], prompt: Prompt) -> ChatResult:
     first = messages[0]
     first.usage_metadata = usage_metadata(reply)
     if first.usage_metadata is None:
-        first.usage_metadata = prompt.estimate(text for choice in reply["choices"] for text in _said(choice["message"]))
+        first.usage_metadata = estimated(
+            prompt, (text for choice in reply["choices"] for text in said(choice["message"]))
+        )
         first.response_metadata["usage_estimated"] = True
     else:
         first.response_metadata["token_usage"] = reply["usage"]
@@ -85,80 +71,26 @@ def reply_metadata(reply: Mapping[str, Any], candidate: Candidate) -> dict[str, 
     }
 
 
-def bare_model(candidate: Candidate) -> str:
-    """Return the model's name without LiteLLM's provider prefix.
-
-    >>> bare_model(Candidate("openai/gpt-4o-mini")), bare_model(Candidate("gpt-4o-mini"))
-    ('gpt-4o-mini', 'gpt-4o-mini')
-    """
-    _, slash, bare = candidate.id.partition("/")
-    return bare if slash else candidate.id
-
-
-def choice_metadata(choice: Mapping[str, Any]) -> dict[str, Any]:
-    """Return why a choice, or a chunk of one, ended, and its log-probabilities."""
-    return {name: choice[name] for name in ("finish_reason", "logprobs") if choice.get(name)}
-
-
-def extra_fields(reply: Mapping[str, Any], message: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what comes beside the content of a message, or of a delta: reasoning, citations or a refusal."""
-    fields = {name: message[name] for name in _MESSAGE_FIELDS if message.get(name)}
-    fields |= {name: reply[name] for name in _REPLY_FIELDS if reply.get(name)}
-    # LiteLLM repeats here what it has already put beside the content.
-    known = {*_MESSAGE_FIELDS, *_REPLY_FIELDS}
-    specific = {
-        name: value
-        for name, value in (message.get("provider_specific_fields") or {}).items()
-        if value is not None and name not in known
-    }
-    return {**fields, "provider_specific_fields": specific} if specific else fields
-
-
-def text_of(content: Any) -> str:
-    """Return the text of a reply's content, whichever form the provider gave it."""
-    if isinstance(content, list):
-        return "".join(part.get("text") or "" for part in content if isinstance(part, dict))
-    return content or ""
-
-
 def usage_metadata(reply: Mapping[str, Any]) -> UsageMetadata | None:
     """Return the usage of a reply with its details; `None` when the provider reports none."""
     usage = providers.usage(reply)
     if usage is None:
         return None
-    raw = reply["usage"]
-    read: Mapping[str, Any] = raw.get("prompt_tokens_details") or {}
-    wrote: Mapping[str, Any] = raw.get("completion_tokens_details") or {}
-    metadata: dict[str, Any] = {
-        "input_tokens": usage.input_tokens,
-        "output_tokens": usage.output_tokens,
-        "total_tokens": usage.input_tokens + usage.output_tokens,
-    }
-    details = {
-        "input_token_details": {
-            "audio": read.get("audio_tokens"),
-            "cache_read": usage.cache_read_tokens or read.get("cached_tokens"),
-            "cache_creation": usage.cache_write_tokens or None,
-        },
-        "output_token_details": {"audio": wrote.get("audio_tokens"), "reasoning": wrote.get("reasoning_tokens")},
-    }
-    for name, counts in details.items():
-        if known := {key: value for key, value in counts.items() if value is not None}:
-            metadata[name] = known
-    return cast("UsageMetadata", metadata)
+    details = zip(("input_token_details", "output_token_details"), token_details(reply, usage), strict=True)
+    return cast("UsageMetadata", {**_totals(usage), **{name: counts for name, counts in details if counts}})
 
 
-def _said(message: Mapping[str, Any]) -> Iterable[str]:
-    yield text_of(message.get("content"))
-    yield message.get("reasoning_content") or ""
-    for call in message.get("tool_calls") or ():
-        yield arguments_of(call)
+def estimated(prompt: Prompt, texts: Iterable[str]) -> UsageMetadata:
+    """Return about the usage of a reply that consists of `texts`."""
+    return _totals(prompt.estimate(texts))
 
 
-def arguments_of(call: Mapping[str, Any]) -> str:
-    """Return the arguments of a tool call, or of a piece of one, as JSON; some providers send an object."""
-    arguments = (call.get("function") or {}).get("arguments") or ""
-    return arguments if isinstance(arguments, str) else json.dumps(arguments)
+def _totals(usage: Usage) -> UsageMetadata:
+    return UsageMetadata(
+        input_tokens=usage.input_tokens,
+        output_tokens=usage.output_tokens,
+        total_tokens=usage.input_tokens + usage.output_tokens,
+    )
 
 
 def _tool_calls(raw: Iterable[Mapping[str, Any]]) -> tuple[list[ToolCall], list[InvalidToolCall]]:
@@ -166,11 +98,8 @@ def _tool_calls(raw: Iterable[Mapping[str, Any]]) -> tuple[list[ToolCall], list[
     invalid: list[InvalidToolCall] = []
     for call in raw:
         name, arguments = call["function"].get("name") or "", arguments_of(call)
-        try:
-            parsed, problem = json.loads(arguments or "{}", strict=False), "the arguments are no JSON object"
-        except json.JSONDecodeError as error:
-            parsed, problem = None, f"the arguments are no JSON: {error}"
-        if isinstance(parsed, dict):
+        parsed, problem = parse_arguments(arguments)
+        if parsed is not None:
             calls.append(tool_call(name=name, args=parsed, id=call.get("id")))
         else:
             invalid.append(invalid_tool_call(name=name, args=arguments, id=call.get("id"), error=problem))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import lru_cache
 from typing import Any
 
 from langchain_core.exceptions import OutputParserException
 from langchain_core.messages import AIMessageChunk, BaseMessage
+from langchain_core.runnables.utils import AddableDict
 
+from router_integrations.adapters.attempting import failed_also
 from router_integrations.errors import AllCandidatesFailed, Family, ProviderError, RouterError
 from router_integrations.langchain.binding import Binding, SchemaBinding
 from router_integrations.langchain.errors import MODEL_ERRORS
@@ -41,12 +42,14 @@ class Tail:
     """Holds back the last chunk of a stream, for the trace is known only when the stream has ended."""
 
     def __init__(self, binding: Binding | None) -> None:
-        self._passes = isinstance(binding, SchemaBinding)
+        self._with_raw = isinstance(binding, SchemaBinding) and binding.include_raw
+        self._passes = isinstance(binding, SchemaBinding) and not binding.include_raw
         self._held: Any = None
 
     def hold(self, chunk: Any) -> Iterator[Any]:
         """Yield what may go on now."""
-        if self._passes or not ends(chunk):
+        message = chunk.get("raw") if self._with_raw else chunk
+        if self._passes or message is None or not ends(message):
             yield chunk
             return
         if self._held is not None:
@@ -54,8 +57,11 @@ class Tail:
         self._held = chunk
 
     def release(self, trace: Trace) -> Iterator[Any]:
-        """Yield the last chunk with the trace on it; objects made from a schema carry none."""
-        if not self._passes:
+        """Yield the last chunk with the trace on it; objects made from a schema carry none, only their raw message."""
+        if self._with_raw:
+            held = self._held or {"raw": AIMessageChunk(content="")}
+            yield AddableDict({**held, "raw": with_trace(held["raw"], trace)})
+        elif not self._passes:
             yield with_trace(self._held if self._held is not None else AIMessageChunk(content=""), trace)
 
 
@@ -80,9 +86,8 @@ def failed(error: RouterError, binding: Binding | None) -> Any:
     raise raised from cause
 
 
-@lru_cache(maxsize=32)
 def _class(family: Family | None) -> type[AllCandidatesFailed]:
     if family is None or family == "unsure":
         return AllCandidatesFailed
     theirs: type[Exception] = MODEL_ERRORS.get(family, OutputParserException)
-    return type("AllCandidatesFailed", (AllCandidatesFailed, theirs), {"__module__": AllCandidatesFailed.__module__})
+    return failed_also(theirs)  # type: ignore[arg-type]  # mypy takes classes for unhashable

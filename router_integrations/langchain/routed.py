@@ -1,8 +1,7 @@
 """A chat model whose run is a chain run: every call goes to the engine, and the models it asks are its children."""
 
 import asyncio
-from abc import abstractmethod
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing, closing
 from typing import Any, cast
 
@@ -14,38 +13,21 @@ from langchain_core.runnables.config import (
     get_callback_manager_for_config,
     merge_configs,
 )
-from pydantic import Field
 
 from router_integrations import engine
+from router_integrations.adapters.describing import may_count
+from router_integrations.adapters.options import RouterOptions
 from router_integrations.errors import RequestError, RouterError
 from router_integrations.langchain import events
-from router_integrations.langchain.describe import may_count
+from router_integrations.langchain.describe import characters
 from router_integrations.langchain.generate import InvokedGenerate
 from router_integrations.langchain.results import Tail, answered, failed
-from router_integrations.langchain.session import Pool, Settings, job_of, open_session
+from router_integrations.langchain.session import job_of, open_session
 from router_integrations.trace import Trace
 
 
-class RoutedChatModel(InvokedGenerate):
-    """Every way of calling a chat model, led through the engine; `RouterChatModel` adds what is called.
-
-    Args:
-        stop: Stop sequences of every call that brings none of its own.
-        on_trace: Called with the trace of each request, failed ones too.
-    """
-
-    stop: list[str] | None = None
-    on_trace: Callable[[Trace], None] | None = Field(default=None, exclude=True, repr=False)
-
-    @property
-    @abstractmethod
-    def _pool(self) -> Pool:
-        """The candidates with their models."""
-
-    @property
-    @abstractmethod
-    def _settings(self) -> Settings:
-        """How to decide."""
+class RoutedChatModel(RouterOptions, InvokedGenerate):
+    """Every way of calling a chat model, led through the engine; `RouterChatModel` adds what is called."""
 
     def invoke(
         self,
@@ -188,7 +170,7 @@ class RoutedChatModel(InvokedGenerate):
         return job.binding, *open_session(self._pool, self._settings, job, config)
 
     async def _aopen(self, messages: list[BaseMessage], config: RunnableConfig, stop: Any, options: Any) -> Any:
-        if may_count(messages, self._pool.candidates):
+        if may_count(characters(messages), self._pool.candidates):
             return await asyncio.to_thread(self._open, messages, config, stop, options)
         return self._open(messages, config, stop, options)
 
@@ -206,6 +188,9 @@ class RoutedChatModel(InvokedGenerate):
             trace = await engine.arun(run, host)
         except RouterError as error:
             return self._failed(error, run.trace, binding)
+        except asyncio.CancelledError:
+            self._observe(run.trace)
+            raise
         return self._answered(trace, binding)
 
     def _chunks(
@@ -253,10 +238,6 @@ class RoutedChatModel(InvokedGenerate):
     def _failed(self, error: RouterError, trace: Trace, binding: Any) -> Any:
         self._observe(trace)
         return failed(error, binding)
-
-    def _observe(self, trace: Trace) -> None:
-        if self.on_trace is not None:
-            self.on_trace(trace)
 
 
 def _below(config: RunnableConfig, run: Any = None) -> RunnableConfig:

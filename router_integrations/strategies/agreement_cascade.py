@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from router_integrations.candidates import Candidate
 from router_integrations.errors import ConfigurationError
-from router_integrations.strategies.votes import Read, answers_among, expected, in_tool_loop, left_over, winner
+from router_integrations.reasons import compared
+from router_integrations.strategies.votes import (
+    Read,
+    Voters,
+    answers_among,
+    expected,
+    in_tool_loop,
+    left_over,
+    level_votes,
+    votes_of,
+)
 from router_integrations.types import Attempt, Call, Estimate, Estimator, Request, Stop
 
 
@@ -32,7 +41,7 @@ class _Poll:
         if self.threshold is None:
             return f"the last level: {said}"
         sign = ">=" if self.share >= self.threshold else "<"
-        return f"{said}, {self.share:.2f} {sign} {self.threshold:g}"
+        return f"{said}, {compared(self.share, sign, self.threshold)}"
 
 
 class AgreementCascade:
@@ -55,11 +64,12 @@ class AgreementCascade:
     Args:
         levels: How many answers of each candidate, by name, level by level; a name stands in one level only, and each
             level but the last must have several votes.
-        accept: Least share of a level's votes, in (0, 1], for all levels or one for each but the last.
+        accept: Least share of a level's votes, in (0, 1], for all levels or one for each but the last;
+            `calibration.agreement_threshold` chooses it.
         voters: Who has a vote: each of the answers, or each of the candidates, for what most of its answers say.
         read: Takes the answer out of a text, in one form (the last number, the letter of an option), or nothing if it
             has none; `normalized` of `estimators.consistency` by default.
-        estimator: What a call will cost, for a budget; `Difficulty()` by default.
+        estimator: What a call will cost, for a budget; ``Difficulty(unknown=0.5)`` by default.
 
     Raises:
         ConfigurationError: There is no level, a level has too few votes, a name stands twice, or a threshold is out of
@@ -71,7 +81,7 @@ class AgreementCascade:
     >>> calls = cascade.decide(request)
     >>> agree, differ = ([Attempt(call=one, text=text) for one, text in zip(calls, said)] for said in ("44", "45"))
     >>> cascade.decide(request, agree).reason
-    '2 of 2 votes agree, 1.00 >= 0.7'
+    '2 of 2 votes agree, 1.00 >= 0.70'
     >>> cascade.decide(request, differ).candidate.name
     'big'
     """
@@ -81,7 +91,7 @@ class AgreementCascade:
         *,
         levels: Sequence[Mapping[str, int]],
         accept: float | Sequence[float] = 0.7,
-        voters: Literal["answers", "candidates"] = "answers",
+        voters: Voters = "answers",
         read: Read = None,
         estimator: Estimator | None = None,
     ) -> None:
@@ -103,7 +113,7 @@ class AgreementCascade:
         if polls and (answer := polls[-1].answer):
             poll = polls[-1]
             if poll.threshold is None or poll.share >= poll.threshold:
-                return Stop(attempt=answer, reason=poll.reason)
+                return Stop(attempt=answer, reason=poll.reason, confidence=poll.share)
         estimates = expected(request, attempts, self.estimator)
         if calls := self._next(request, attempts, polls, estimates):
             return calls[0] if len(calls) == 1 else calls
@@ -118,16 +128,12 @@ class AgreementCascade:
         for place, level in enumerate(self.levels):
             if asked.isdisjoint(level):
                 continue
-            own = [one for one in answers if one.call.candidate.name in level]
-            if self.voters == "candidates":
-                each = (winner([one for one in own if one.call.candidate.name == name], self.read) for name in level)
-                own = [one for one, _ in each if one is not None]
-            answer, votes = winner(own, self.read)
+            answer, votes = level_votes(answers, level, voters=self.voters, read=self.read)
             yield _Poll(
                 place=place,
                 answer=answer,
                 votes=votes,
-                of=_votes(level, self.voters),
+                of=votes_of(level, self.voters),
                 threshold=self._threshold(place),
             )
 
@@ -144,7 +150,7 @@ class AgreementCascade:
         for place in range(polls[-1].place + 1 if polls else 0, len(self.levels)):
             level, threshold = self.levels[place], self._threshold(place)
             able = {one.name: one for one in request.candidates if one.name in level}
-            at_most = _votes({name: level[name] for name in able}, self.voters) / _votes(level, self.voters)
+            at_most = votes_of({name: level[name] for name in able}, self.voters) / votes_of(level, self.voters)
             if not able or (threshold is not None and at_most < threshold):
                 continue
             asked = [able[name] for name in level if name in able for _ in range(level[name])]
@@ -167,7 +173,7 @@ def _best(polls: Sequence[_Poll], answers: Sequence[Attempt]) -> Stop:
     if best is None:
         return Stop(attempt=answers[-1], reason="no answer says anything, this is the last")
     reason = f"nobody else can be asked; the best answer so far, {best.votes} of {best.of} votes"
-    return Stop(attempt=best.answer, reason=reason)
+    return Stop(attempt=best.answer, reason=reason, confidence=best.share)
 
 
 def _anybody(request: Request, attempts: Sequence[Attempt], estimates: Mapping[str, Estimate]) -> Call:
@@ -183,11 +189,7 @@ def _affordable(asked: Sequence[Candidate], estimates: Mapping[str, Estimate], l
     return left is None or 0 < left >= sum(estimates[one.name].cost or 0.0 for one in asked)
 
 
-def _votes(level: Mapping[str, int], voters: str) -> int:
-    return sum(level.values()) if voters == "answers" else len(level)
-
-
-def _check_levels(levels: Sequence[Mapping[str, int]], voters: str) -> None:
+def _check_levels(levels: Sequence[Mapping[str, int]], voters: Voters) -> None:
     if not levels or not all(isinstance(level, Mapping) and level for level in levels):
         raise ConfigurationError(
             f'AgreementCascade.levels must map names to numbers of answers, as in [{{"small": 5}}, {{"big": 1}}], '
@@ -196,7 +198,7 @@ def _check_levels(levels: Sequence[Mapping[str, int]], voters: str) -> None:
     for place, level in enumerate(levels):
         if any(number < 1 for number in level.values()):
             raise ConfigurationError(f"AgreementCascade.levels must ask for at least 1 answer each but has {level!r}")
-        if place < len(levels) - 1 and _votes(level, voters) < 2:
+        if place < len(levels) - 1 and votes_of(level, voters) < 2:
             raise ConfigurationError(f"a level before the last needs 2 votes at least to agree but has {level!r}")
     names = [name for level in levels for name in level]
     if twice := sorted({name for name in names if names.count(name) > 1}):

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from router_integrations.estimators.difficulty import Difficulty
+from router_integrations.reasons import compared
 from router_integrations.types import Attempt, Call, Estimate, Estimator, Request, Utility
 
 
@@ -66,5 +67,5 @@ def _rank(utility: Utility, estimate: Estimate) -> tuple[float, float, float]:
 def _reason(utility: Utility, estimate: Estimate, attempts: Sequence[Attempt]) -> str:
     after = f" after {attempts[-1].call.candidate.name!r} failed" if attempts else ""
     if estimate.quality >= utility.enough and not utility.per_usd:
-        return f"cheapest with expected quality {estimate.quality:.2f} >= {utility.enough:g}{after}"
+        return f"cheapest with expected quality {compared(estimate.quality, '>=', utility.enough)}{after}"
     return f"highest utility, expected quality {estimate.quality:.2f}{after}"

@@ -93,7 +93,8 @@ class BestOfN:
         attempt, votes = winner(answers, self.read)
         if attempt is None:
             return Stop(attempt=answers[0], reason=f"none of {len(answers)} answers says anything, this is the first")
-        return Stop(attempt=attempt, reason=f"{votes} of {len(answers)} answers say so")
+        reason = f"{votes} of {len(answers)} answers say so"
+        return Stop(attempt=attempt, reason=reason, confidence=votes / len(answers))
 
     def _ranked(self, request: Request, estimates: Mapping[str, Estimate]) -> list[Candidate]:
         if self.order is None:

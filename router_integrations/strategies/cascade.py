@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal
+from dataclasses import replace
+from typing import ClassVar, Literal
 
 from router_integrations.candidates import Candidate
 from router_integrations.errors import ConfigurationError
 from router_integrations.estimators.answer_quality import AnswerQuality
+from router_integrations.estimators.answers import Need, refuse_unasked
 from router_integrations.gating import Gate
-from router_integrations.strategies.votes import answers_among
-from router_integrations.types import Attempt, Call, Estimate, Estimator, Request, Stop
+from router_integrations.reasons import compared
+from router_integrations.strategies.refining import Refine, Refiner, cost_again
+from router_integrations.strategies.votes import answers_among, is_answer
+from router_integrations.types import Attempt, Call, Estimate, Estimator, Request, Stop, Usage
+
+# By which candidates are ordered before there is a request.
+_TYPICAL = Usage(input_tokens=1000, output_tokens=300)
 
 
 class Cascade:
-    """Asks one candidate after another: an answer is accepted, or the next one is asked, or nobody answers.
+    """Asks one candidate after another: an answer is accepted or improved, or the next one is asked, or nobody answers.
 
     With confidence `p` in the last answer: above `accept` it is returned, at or below `abstain` the request ends
     without an answer (`Abstained`), in between the next candidate is asked. The last one has nobody behind it: it
@@ -28,6 +35,12 @@ class Cascade:
     tokens made are paid, and the next candidate is asked: what was cut off is no answer, nor the best so far. An answer
     too short for the gate, or without log-probabilities, is judged as a whole. `invoke` buffers, but decides by the
     gate alike.
+
+    With `refine` a candidate whose answer is neither accepted nor abstained from, or breaks the schema of the request,
+    is first asked to improve it, once: it sees the conversation, its answer as text, and feedback. What it says then is
+    judged as any answer is, and the answer before stays in the running for the best so far. The last candidate's answer
+    is looked at where it may be improved; what comes of that is returned, streamed. An answer stopped at its gate is
+    not improved, nor is any when the budget does not pay for it, or in a tool loop.
 
     WHEN: multi-stage. WHAT: query and answers. HOW: thresholds, chosen by hand or by
     `calibration.tune_cascade`. Each rejected answer costs its price and its latency. `decide` takes one estimate plus
@@ -43,10 +56,14 @@ class Cascade:
         abstain: Confidence at or below which nobody is asked any more, in [0, 1], for all or by name; by name, never
             for the rest.
         gate: Lets the answers of all but the last candidate stream before they are complete; `None` buffers them.
+        refine: What a candidate is told of its answer, for all or by name; by name, nothing for the rest. A text, such
+            as `strategies.REFINE_PROMPT`, follows what the estimator finds wrong, if it says (`AnswerQuality` does). A
+            function of request, answer and estimate says all, or returns `None` to leave the answer as it is; a folder
+            cannot hold it.
 
     Raises:
-        ConfigurationError: A threshold is out of range, one to abstain is above the one to accept, or a name stands
-            twice in the order.
+        ConfigurationError: A threshold is out of range, one to abstain is above the one to accept, a name stands twice
+            in the order, feedback is no text, or the estimator needs what a cascade never asks for.
 
     >>> from router_integrations.estimators import TokenConfidence
     >>> pool = tuple(Candidate(name, model=object(), strength=0.5) for name in ("small", "big"))
@@ -55,8 +72,11 @@ class Cascade:
     >>> first = cascade.decide(request)
     >>> unsure = Attempt(call=first, text="5", logprobs=(-1.0,))
     >>> first.candidate.name, cascade.decide(request, [unsure]).reason
-    ('small', "'small' was not sure enough, 0.37 <= 0.8")
+    ('small', "'small' was not sure enough, 0.37 <= 0.80")
     """
+
+    # What a subclass asks for beside answers.
+    _asked: ClassVar[tuple[Need, ...]] = ()
 
     def __init__(
         self,
@@ -66,6 +86,7 @@ class Cascade:
         accept: float | Mapping[str, float] = 0.7,
         abstain: float | Mapping[str, float] | None = None,
         gate: Gate | None = None,
+        refine: Refine = None,
     ) -> None:
         _check_order(order)
         for option, thresholds in (("accept", accept), ("abstain", abstain)):
@@ -75,7 +96,10 @@ class Cascade:
         self.accept = accept
         self.abstain = abstain
         self.gate = gate
+        self.refine = refine
         self._estimator: Estimator = estimator if estimator is not None else AnswerQuality()
+        refuse_unasked("Cascade", self._estimator, *self._asked)
+        self._refiner = Refiner(refine=refine, estimator=self._estimator)
         for name in {*_names(accept), *_names(abstain), ""}:
             low, high = self._abstains_at(name), self._accepts_above(name)
             if low is not None and low > high:
@@ -83,10 +107,24 @@ class Cascade:
                     f"Cascade.abstain must not be above accept but is {low!r} > {high!r}; lower it or raise accept"
                 )
 
+    @property
+    def uses(self) -> frozenset[Need]:
+        """What answers should carry where they can."""
+        uses: frozenset[Need] = getattr(self._estimator, "uses", frozenset())
+        return uses if self.gate is None else uses | {"logprobs"}
+
+    def demands(self, candidates: Sequence[Candidate]) -> dict[str, frozenset[Need]]:
+        """Return what the answers of each candidate must carry, by name; those that nobody looks at are left out."""
+        expected = {one.name: Estimate(quality=0.0, cost=one.cost(_TYPICAL)) for one in candidates}
+        *looked, last = self._rungs(Request(text="", candidates=tuple(candidates)), expected, {})
+        if self._abstains_at(last.name) is not None or self._refiner.may(last.name):
+            looked.append(last)
+        return {one.name: getattr(self._estimator, "needs", frozenset()) for one in looked}
+
     def decide(self, request: Request, attempts: Sequence[Attempt] = ()) -> Call | Stop:
-        """Return a call to the next candidate, or the end: with the accepted answer, the best one, or none."""
+        """Return a call to a candidate, or the end: with the accepted answer, the best one, or none."""
         answers = answers_among(attempts)
-        asked = {one.call.candidate.name: one.call.candidate for one in answers}
+        asked = {one.call.candidate.name: one.call.candidate for one in attempts if is_answer(one) or one.revisable}
         offered = {one.name: one for one in request.candidates}
         # What the others will cost is asked again only where it decides something.
         costs_matter = not answers or request.snapshot.budget is not None or self.order == "price"
@@ -96,28 +134,71 @@ class Cascade:
         )
         rungs = self._affordable(request, attempts, self._rungs(request, estimates, asked), estimates)
         # One that failed has nothing to say about the answer before it, which was already found wanting.
-        if answers and (end := self._verdict(answers, estimates, last=not rungs)):
+        if answers and (end := self._verdict(answers[-1], estimates)):
             return end
-        return self._call(request, attempts, rungs or request.candidates, estimates)
+        if again := self._again(request, attempts, estimates, last=not rungs):
+            return again
+        if answers and not rungs:
+            return self._best(request, attempts, estimates)
+        rungs = rungs or [one for one in request.candidates if one.name not in asked]
+        return self._call(request, attempts, rungs, estimates) if rungs else Stop(reason="nobody else can be asked")
 
-    def _verdict(self, answers: Sequence[Attempt], estimates: Mapping[str, Estimate], *, last: bool) -> Stop | None:
-        """Return the end that the last answer leads to, if any."""
-        answer = answers[-1]
+    def _verdict(self, answer: Attempt, estimates: Mapping[str, Estimate]) -> Stop | None:
+        """Return the end that an answer leads to, if any."""
         name = answer.call.candidate.name
         sure, accept, abstain = estimates[name].quality, self._accepts_above(name), self._abstains_at(name)
         if passed := _passed(answer):
-            return Stop(attempt=answer, reason=f"{name!r} passed the gate")
+            gated = answer.call.gate.confidence(answer.logprobs) if answer.call.gate else None
+            return Stop(attempt=answer, reason=f"{name!r} passed the gate", confidence=gated)
         if passed is None and sure > accept:
-            return Stop(attempt=answer, reason=f"{name!r} was sure enough, {sure:.2f} > {accept:g}")
+            reason = f"{name!r} was sure enough, {compared(sure, '>', accept)}"
+            return Stop(attempt=answer, reason=reason, confidence=sure)
         if passed is None and abstain is not None and sure <= abstain:
-            return Stop(reason=f"{name!r} was too unsure to go on, {sure:.2f} <= {abstain:g}")
-        if not last:
+            return Stop(reason=f"{name!r} was too unsure to go on, {compared(sure, '<=', abstain)}")
+        return None
+
+    def _again(
+        self, request: Request, attempts: Sequence[Attempt], estimates: Mapping[str, Estimate], *, last: bool
+    ) -> Call | None:
+        """Return the call that has the candidate asked last improve its answer, if it may."""
+        draft = attempts[-1] if attempts else None
+        if draft is None or draft.call.candidate not in request.candidates or not _improvable(draft):
             return None
-        # Of equals the later one, which was dearer.
-        best = max(reversed(answers), key=lambda one: estimates[one.call.candidate.name].quality)
-        sure = estimates[best.call.candidate.name].quality
-        why = f"the best answer so far, by {best.call.candidate.name!r} with confidence {sure:.2f}"
-        return Stop(attempt=best, reason=f"nobody else can be asked; {why}")
+        name = draft.call.candidate.name
+        failed = draft.error is not None
+        estimate = replace(estimates[name], quality=0.0) if failed else estimates[name]
+        revision = self._refiner.revision(request, draft, estimate)
+        if revision is None:
+            return None
+        expected = {**estimates, name: replace(estimate, cost=cost_again(revision, draft))}
+        if not self._affordable(request, attempts, [draft.call.candidate], expected):
+            return None
+        final = last and self._abstains_at(name) is None
+        return Call(
+            candidate=draft.call.candidate,
+            revision=revision,
+            final=final,
+            gate=None if last else self.gate,
+            reason=f"{self._why(attempts, estimates)}, and may improve its answer",
+            estimates={one.name: expected[one.name] for one in request.candidates if one.name in expected},
+        )
+
+    def _best(self, request: Request, attempts: Sequence[Attempt], estimates: Mapping[str, Estimate]) -> Stop:
+        """Return the end with the best answer so far, the later one of equals, which was dearer."""
+        last = {one.call.candidate.name: one for one in answers_among(attempts)}
+        best, highest = attempts[-1], -1.0
+        for place, one in enumerate(attempts):
+            candidate = one.call.candidate
+            if not is_answer(one):
+                continue
+            if one is last[candidate.name]:
+                sure = estimates[candidate.name].quality
+            else:
+                sure = self._estimator.estimate(request, (candidate,), attempts[: place + 1])[0].quality
+            if sure >= highest:
+                best, highest = one, sure
+        why = f"the best answer so far, by {best.call.candidate.name!r} with confidence {highest:.2f}"
+        return Stop(attempt=best, reason=f"nobody else can be asked; {why}", confidence=highest)
 
     def _call(
         self,
@@ -129,10 +210,12 @@ class Cascade:
         rung = rungs[0]
         locked = rung.name == request.snapshot.locked
         last = len(rungs) == 1
-        final = locked or (last and self._abstains_at(rung.name) is None)
+        may_refine = self._refiner.may(rung.name) and not locked
+        final = locked or (last and self._abstains_at(rung.name) is None and not may_refine)
         return Call(
             candidate=rung,
             final=final,
+            revisable=may_refine,
             gate=None if final or last else self.gate,
             reason="it began the tool loop" if locked else self._why(attempts, estimates),
             estimates={one.name: estimates[one.name] for one in request.candidates if one.name in estimates},
@@ -147,7 +230,8 @@ class Cascade:
             return f"{name!r} did not pass the gate"
         if tried.error is not None:
             return f"{name!r} failed ({tried.error.family})"
-        return f"{name!r} was not sure enough, {estimates[name].quality:.2f} <= {self._accepts_above(name):g}"
+        sure = compared(estimates[name].quality, "<=", self._accepts_above(name))
+        return f"{name!r} was not sure enough, {sure}"
 
     def _rungs(
         self, request: Request, estimates: Mapping[str, Estimate], asked: Mapping[str, Candidate]
@@ -181,6 +265,12 @@ class Cascade:
 
     def _abstains_at(self, name: str) -> float | None:
         return self.abstain.get(name) if isinstance(self.abstain, Mapping) else self.abstain
+
+
+def _improvable(attempt: Attempt) -> bool:
+    """Return whether an attempt is an answer, or breaks the schema, and was not improved or stopped at its gate."""
+    told = is_answer(attempt) or attempt.revisable
+    return told and attempt.call.revision is None and _passed(attempt) is not False
 
 
 def _passed(attempt: Attempt) -> bool | None:

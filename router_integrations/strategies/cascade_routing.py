@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from router_integrations.candidates import Candidate
 from router_integrations.errors import ConfigurationError
 from router_integrations.estimators.answer_quality import AnswerQuality
+from router_integrations.estimators.answers import Need, refuse_unasked
 from router_integrations.strategies.votes import answers_among
 from router_integrations.types import Attempt, Call, Estimate, Estimator, Request, Stop, Utility
 
@@ -38,9 +39,10 @@ class CascadeRouting:
     with others is worth more than what has been answered, the answer of the highest quality is returned. With `order`
     it is the optimal cascade, which skips nobody.
 
-    With the default utility, which has no price, the cheapest is asked first and the next one until an answer is
-    expected to be good enough. Who fails is left out, and so are sets that cost more than what is left of the budget.
-    In a tool loop the candidate that began it goes on, unchecked.
+    Of sets worth the same, the one expected to cost least is taken, asked from the cheapest up until an answer is good
+    enough. So with the default utility, which has no price, a cheap candidate is asked first where it may well be good
+    enough. Who fails is left out, and so are sets that cost more than what is left of the budget. In a tool loop the
+    candidate that began it goes on, unchecked.
 
     WHEN: multi-stage. WHAT: query, answers and expected costs. HOW: argmax over sets, by 128 quasi-random draws.
     A candidate that adds less to a set than it costs is never tried with a larger one, which is exact for up to twelve
@@ -94,7 +96,19 @@ class CascadeRouting:
         self.max_depth = max_depth
         self.seed = seed
         self._estimator: Estimator = estimator if estimator is not None else AnswerQuality()
+        refuse_unasked("CascadeRouting", self._estimator)
         self._utility = utility if utility is not None else Utility()
+
+    @property
+    def uses(self) -> frozenset[Need]:
+        """What answers should carry where they can."""
+        uses: frozenset[Need] = getattr(self._estimator, "uses", frozenset())
+        return uses
+
+    def demands(self, candidates: Sequence[Candidate]) -> dict[str, frozenset[Need]]:
+        """Return what the answers of each candidate must carry, by name; with one to ask nobody looks."""
+        looks = min(self.max_depth, len(candidates)) > 1
+        return {one.name: getattr(self._estimator, "needs", frozenset()) for one in candidates if looks}
 
     def decide(self, request: Request, attempts: Sequence[Attempt] = ()) -> Call | Stop:
         """Return a call to the cheapest of the best set, or the end with the best answer."""
@@ -110,9 +124,9 @@ class CascadeRouting:
         plan = self._plan(request, estimates, asked, left, sum(one.cost or 0.0 for one in attempts))
         if answers and not plan:
             best = max(reversed(answers), key=lambda one: estimates[one.call.candidate.name].quality)
-            name = best.call.candidate.name
-            why = f"nobody else is worth asking; {name!r} answered best, {estimates[name].quality:.2f}"
-            return Stop(attempt=best, reason=why)
+            name, quality = best.call.candidate.name, estimates[best.call.candidate.name].quality
+            why = f"nobody else is worth asking; {name!r} answered best, {quality:.2f}"
+            return Stop(attempt=best, reason=why, confidence=quality)
         in_order = self.order != "any"
         if not plan:
             # No cost is known where it counts, or nobody is within the budget, which the engine tells the caller.
@@ -154,6 +168,7 @@ class CascadeRouting:
             # What it takes off the utility, whatever the quality.
             prices=[-utility(replace(estimates[one.name], quality=0.0)) for one in left],
             costs=[_cost(estimates[one.name]) for one in left],
+            enough=self._utility.enough,
             budget=math.inf if budget is None else budget - spent,
         )
         best = sets.best(self.max_depth - len(asked), prefixes=self.order != "any")
@@ -176,39 +191,46 @@ class _Sets:
     qualities: Sequence[Floats]
     prices: Sequence[float]
     costs: Sequence[float]
+    enough: float
     budget: float
 
     def best(self, size: int, *, prefixes: bool) -> list[int]:
         """Return the places of the candidates of the worthiest set; none when that is the answered alone.
 
-        Of equals the cheapest. The worth of one more falls with the size of a set, so that a set in which a member
-        is not worth its price need not be grown.
+        Of equals the one expected to cost least. The worth of one more falls with the size of a set, so that a set in
+        which a member is not worth its price need not be grown.
         """
         import numpy as np
 
         count = len(self.qualities)
         sets, highest = np.zeros((1, count), dtype=bool), self.answered[None]
-        price, cost, worth = np.zeros(1), np.zeros(1), np.array([self.answered.mean()])
-        for place, quality in enumerate(self.qualities):
+        price, cost, expected, worth = np.zeros(1), np.zeros(1), np.zeros(1), np.array([self.answered.mean()])
+        places = range(count) if prefixes else sorted(range(count), key=self.costs.__getitem__)
+        for place in places:
             paid = 0.0 if math.isinf(self.costs[place]) else self.costs[place]
             grown = (sets.sum(axis=1) < size) & (cost + paid <= self.budget) & (self.budget > 0)
             if prefixes:
                 grown &= sets[:, :place].all(axis=1)
-            raised = np.maximum(highest[grown], quality)
+            raised = np.maximum(highest[grown], self.qualities[place])
             prices = price[grown] + self.prices[place]
             value = raised.mean(axis=1) - prices
-            kept = (value > worth[grown] + _NOTHING) | prefixes
+            asked = (highest[grown] < self.enough - _NOTHING).mean(axis=1)
+            # Who takes nothing off may spare somebody dear.
+            spares = (asked > 0) & (self.prices[place] <= 0)
+            kept = (value > worth[grown] + _NOTHING) | prefixes | spares
             more = sets[grown][kept]
             more[:, place] = True
+            expected = np.concatenate([expected, (expected[grown] + paid * asked)[kept]])
             sets, highest = np.concatenate([sets, more]), np.concatenate([highest, raised[kept]])
             price, worth = np.concatenate([price, prices[kept]]), np.concatenate([worth, value[kept]])
             cost = np.concatenate([cost, cost[grown][kept] + paid])
             if len(worth) > _WIDEST:
                 first = np.argsort(-worth, kind="stable")[:_WIDEST]
-                sets, highest, price, cost, worth = (one[first] for one in (sets, highest, price, cost, worth))
+                sets, highest, price, cost = (one[first] for one in (sets, highest, price, cost))
+                expected, worth = expected[first], worth[first]
         unknown = sets @ np.isinf(self.costs) if count else np.zeros(1)
         equal = np.flatnonzero(worth >= worth.max() - _NOTHING)
-        chosen = min(equal, key=lambda row: (unknown[row], cost[row], sets[row].sum()))
+        chosen = min(equal, key=lambda row: (unknown[row], expected[row], sets[row].sum()))
         return [int(place) for place in np.flatnonzero(sets[chosen])]
 
 

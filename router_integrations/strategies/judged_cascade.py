@@ -6,7 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
+from router_integrations.candidates import Candidate
 from router_integrations.errors import ConfigurationError
+from router_integrations.estimators.answers import Need
 from router_integrations.estimators.verification import SelfVerification
 from router_integrations.strategies.cascade import Cascade
 from router_integrations.strategies.escalation import EscalationPolicy
@@ -15,6 +17,10 @@ from router_integrations.types import Attempt, Call, Request, Stop, Usage
 
 # Confidence up to which an answer is escalated unless the user says otherwise: half of the votes.
 _MAJORITY = 0.5
+
+
+class _Onward(Cascade):
+    _asked = ("judge",)
 
 
 class JudgedCascade:
@@ -45,7 +51,6 @@ class JudgedCascade:
     Raises:
         ConfigurationError: An option is out of range.
 
-    >>> from router_integrations.candidates import Candidate
     >>> pool = tuple(Candidate(name, model=object(), strength=0.5) for name in ("small", "big"))
     >>> cascade, request = JudgedCascade(order="given", votes=2), Request(text="2 + 2?", candidates=pool)
     >>> answer = Attempt(call=cascade.decide(request), text="5")
@@ -76,7 +81,23 @@ class JudgedCascade:
         self.order = order
         self._verification = SelfVerification() if verification is None else verification
         # Never content, it goes on for as long as somebody can be asked.
-        self._onward = Cascade(estimator=self._verification, order=order, accept=1.0)
+        self._onward = _Onward(estimator=self._verification, order=order, accept=1.0)
+
+    @property
+    def judges(self) -> tuple[str, ...]:
+        """Who must be there beside the candidates that answer."""
+        return () if self.judge is None else (self.judge,)
+
+    @property
+    def uses(self) -> frozenset[Need]:
+        """What verdicts should carry."""
+        return self._verification.needs - {"judge"}
+
+    def demands(self, candidates: Sequence[Candidate]) -> dict[str, frozenset[Need]]:
+        """Return what verdicts must carry, by who judges."""
+        if self.judge is not None:
+            return {self.judge: self.uses}
+        return {name: self.uses for name in self._onward.demands(candidates)}
 
     def decide(self, request: Request, attempts: Sequence[Attempt] = ()) -> Call | Sequence[Call] | Stop:
         """Return a call to the next candidate, several to the judge, or the end with the kept or the best answer."""
@@ -91,7 +112,8 @@ class JudgedCascade:
         votes = self._verification.verdicts(request, answer, since)
         name, sure = answer.call.candidate.name, sum(votes) / max(len(votes), 1)
         if votes and not self._escalates(name, sure):
-            return Stop(attempt=answer, reason=f"{name!r} was kept at {sure:.2f} by {len(votes)} votes")
+            reason = f"{name!r} was kept at {sure:.2f} by {len(votes)} votes"
+            return Stop(attempt=answer, reason=reason, confidence=sure)
         if attempts[-1].call.purpose == "answer" and attempts[-1].error is not None:
             return onward
         why = f"was passed over at {sure:.2f} by {len(votes)} votes" if votes else "could not be judged"

@@ -69,6 +69,11 @@ class JudgedPolicies:
         self.default = default
         self.routes = routes
 
+    @property
+    def judges(self) -> tuple[str, ...]:
+        """Who must be there beside the candidates that answer."""
+        return (self.judge,)
+
     def decide(self, request: Request, attempts: Sequence[Attempt] = ()) -> Call:
         """Return a call to the judge, and after its reply a final one to the candidate of the policy."""
         if len(request.candidates) == 1:

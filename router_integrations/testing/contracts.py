@@ -11,6 +11,7 @@ A test of a suite is waived aloud or not at all: override it with ``@pytest.mark
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 from itertools import permutations
 
 try:
@@ -27,8 +28,9 @@ from router_integrations.engine import run
 from router_integrations.errors import AllCandidatesFailed
 from router_integrations.steps import Run
 from router_integrations.testing import checks
+from router_integrations.testing.suites import Suite
 from router_integrations.testing.table import TableHost
-from router_integrations.types import Estimator, Request, Strategy
+from router_integrations.types import Estimator, Request, Stop, Strategy
 
 # The fixture is the same for each text on purpose, and so is the test for each class that inherits it.
 _any_text = settings(
@@ -40,24 +42,13 @@ _any_text = settings(
 )
 
 
-class _Contract:
+class _Contract(Suite):
     """What both suites share."""
 
     @pytest.fixture
     def candidates(self) -> tuple[Candidate, ...]:
         """The candidates to choose from; override it for a subject that needs others."""
         return checks.example_candidates()
-
-    def test_no_test_is_waived_in_silence(self) -> None:
-        """A suite with a test taken out proves nothing."""
-        for suite in (cls for cls in type(self).__mro__ if cls.__module__.startswith("router_integrations.testing.")):
-            for name in (name for name in vars(suite) if name.startswith("test_")):
-                mine = getattr(type(self), name)
-                marks = getattr(mine, "pytestmark", [])
-                aloud = any(mark.name == "xfail" and mark.kwargs.get("reason") for mark in marks)
-                assert aloud or mine is vars(suite)[name], (
-                    f"{name} is overridden; mark it with @pytest.mark.xfail(reason=...) to waive it"
-                )
 
 
 class EstimatorContract(_Contract):
@@ -168,6 +159,19 @@ class StrategyContract(_Contract):
                 run(Run(strategy=strategy, request=request), checks.table(candidates, down=names))
             assert caught.value.trace is not None
             assert {attempt.call.candidate.name for attempt in caught.value.trace.attempts} == names
+
+    def test_ends_with_one_of_its_answers_when_nobody_is_left(
+        self, strategy: Strategy, candidates: tuple[Candidate, ...]
+    ) -> None:
+        """When a limit ends a request, the strategy is asked which answer is the best: it stops, or abstains."""
+        for request in checks.example_requests(candidates)[:4]:
+            for outcome in checks.REPLIES:
+                trace = run(Run(strategy=strategy, request=request), checks.table(candidates, outcome))
+                seen = [one for one in trace.attempts if not one.call.final]
+                if any(one.call.purpose == "answer" for one in seen):
+                    move = strategy.decide(replace(request, candidates=(), judges=()), seen)
+                    assert isinstance(move, Stop), f"without candidates it wants {move!r}"
+                    assert move.attempt is None or any(move.attempt is one for one in seen)
 
     def test_a_final_call_is_the_last(self, strategy: Strategy, candidates: tuple[Candidate, ...]) -> None:
         """A final call is an answer, comes alone, and its reply is returned."""

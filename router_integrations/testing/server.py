@@ -90,6 +90,15 @@ class ScriptedServer:
             self._scripts[model] = deque(steps)
             (self._endless.add if repeat else self._endless.discard)(model)
 
+    def forget(self) -> None:
+        """Drops scripts, requests and counts, once no response is being written; the address stays."""
+        self.wait_until(lambda server: server.open_streams == 0)
+        with self._changed:
+            self._scripts.clear()
+            self._endless.clear()
+            self._requests.clear()
+            self._aborted = 0
+
     @property
     def requests(self) -> list[Recorded]:
         """The chat requests so far, in order of arrival."""

@@ -4,34 +4,44 @@ One process, the arms in a new random order each round, a text of its own for ea
 garbage collector kept out. Nothing is sent anywhere.
 
     python tests/benchmarks/overhead.py            # an idle machine, some seven minutes
+    python tests/benchmarks/overhead.py --framework llama-index    # LlamaIndex instead, some twelve minutes
     python tests/benchmarks/overhead.py --quick    # a look, not a result
+    python tests/benchmarks/overhead.py --only cascades    # that section of the results alone, one minute
 """
 
 import argparse
 import asyncio
-import gc
 import importlib.metadata
-import math
 import multiprocessing
 import os
 import platform
-import resource
-import statistics
 import sys
-import time
-import tracemalloc
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from datetime import date
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import overhead_cascades
 import overhead_langchain as arms
-from measuring import SLOW, SLOW_CALLS, WARM_UP, Calls, Times, added, arun, idle, orders, percentiles, quiet, run, table
+from measuring import (
+    CONCURRENT,
+    SLOW,
+    SLOW_CALLS,
+    Times,
+    added,
+    arun,
+    burst,
+    compared,
+    grown,
+    in_flight,
+    run,
+    streams,
+    table,
+    verdicts,
+)
 
-TURNS = (1, 4, 16, 64, 256)
-CONCURRENT = 1000
+RESULTS = {"langchain": "overhead.md", "llama-index": "overhead_llama_index.md"}
 LONG = f"{arms.TOKENS:,} tokens"
 VERSIONS = ("router_integrations", "langchain-core", "litellm", "langchain-model-router", "cascadeflow")
 
@@ -43,11 +53,6 @@ class Rounds(NamedTuple):
     litellm: int = 300
     other: int = 500
     bursts: int = 10
-
-
-def compared(times: Times, base: str) -> str:
-    rows = [[name, percentiles(times[name])[0], *plus] for name, plus in added(times, base).items()]
-    return table(["", "p50, ms", "added p50", "added p95", "added p99"], rows)
 
 
 def latency(rounds: Rounds) -> tuple[str, dict[str, dict[str, list[float]]]]:
@@ -74,22 +79,7 @@ def absent(times: Times) -> str:
 def by_turns(rounds: int) -> tuple[str, dict[str, float]]:
     """Return the table of added p50 by turns, and the exponent with which each arm grows."""
     calls = {name: model.invoke for name, model in arms.models().items() if name != arms.CASCADEFLOW}
-    cost: Times = {name: [] for name in calls}
-    for turns in TURNS:
-        times = run(calls, partial(arms.conversation, turns), rounds)
-        plus = added(times, arms.BARE)
-        for name in calls:
-            cost[name].append(percentiles(times[name])[0] if name == arms.BARE else plus[name][0])
-    grows = {name: exponent(its) for name, its in cost.items()}
-    rows = [[name if name == arms.BARE else f"added by {name}", *its, grows[name]] for name, its in cost.items()]
-    return table(["p50, ms", *(f"{turns} turns" for turns in TURNS), "exponent"], rows), grows
-
-
-def exponent(costs: Sequence[float]) -> float:
-    """Return e of ``cost = cost at one turn + factor * (turns - 1)**e``, fitted to the three longest conversations."""
-    grown = [(turns - 1, cost - costs[0]) for turns, cost in zip(TURNS, costs, strict=True)][-3:]
-    points = [(math.log(turns), math.log(cost)) for turns, cost in grown if cost > 0]
-    return statistics.linear_regression(*zip(*points, strict=True)).slope if len(points) > 1 else 0.0
+    return grown(calls, arms.BARE, arms.conversation, rounds)
 
 
 def with_tools(rounds: int) -> str:
@@ -100,48 +90,7 @@ def with_tools(rounds: int) -> str:
 
 
 def streamed(rounds: int) -> str:
-    models = arms.models()
-    first: Times = {name: [] for name in models}
-    rest: Times = {name: [] for name in models}
-    with quiet():
-        for order in orders(list(models), WARM_UP + rounds):
-            for name in order:
-                started = time.perf_counter()
-                chunks = models[name].stream(arms.short_prompt())
-                next(chunks)
-                arrived = time.perf_counter()
-                further = sum(1 for _ in chunks)
-                first[name].append(arrived - started)
-                # In microseconds where the tables have milliseconds.
-                rest[name].append((time.perf_counter() - arrived) / further * 1e3)
-    to_first, to_each = added(first, arms.BARE), added(rest, arms.BARE)
-    rows = [
-        [name, percentiles(first[name])[0], to_first[name][0], percentiles(rest[name])[0], to_each[name][0]]
-        for name in models
-    ]
-    return table(["p50", "first chunk, ms", "added, ms", "each further chunk, µs", "added, µs"], rows)
-
-
-async def together(call: Callable[[Any], Any], prompts: Sequence[Any]) -> float:
-    """Return the seconds that calls take that start at once."""
-    started = time.perf_counter()
-    await asyncio.gather(*map(call, prompts))
-    return time.perf_counter() - started
-
-
-async def burst(calls: Calls, base: str, rounds: int) -> tuple[list[list[Any]], dict[str, float]]:
-    """Return rows of calls per second, and the share of `base`'s that each arm reaches."""
-    times: Times = {name: [] for name in calls}
-    with quiet():
-        for order in orders(list(calls), rounds + 1):
-            for name in order:
-                prompts = [arms.short_prompt() for _ in range(CONCURRENT)]
-                times[name].append(await together(calls[name], prompts))
-                await idle(0.05)
-                gc.collect()
-    rate = {name: CONCURRENT / statistics.median(its[1:]) for name, its in times.items()}
-    share = {name: its / rate[base] for name, its in rate.items()}
-    return [[name, round(rate[name]), f"{share[name]:.0%}"] for name in calls], share
+    return streams({name: model.stream for name, model in arms.models().items()}, arms.BARE, arms.short_prompt, rounds)
 
 
 def throughput(rounds: int) -> tuple[str, dict[str, float]]:
@@ -150,37 +99,21 @@ def throughput(rounds: int) -> tuple[str, dict[str, float]]:
     for delay in (0.0, 0.02, 1.0):
         label = f"a model of {delay * 1e3:.0f} ms"
         models = {name: model for name, model in arms.models(delay=delay).items() if name != arms.CASCADEFLOW}
-        rows, share = asyncio.run(burst({n: m.ainvoke for n, m in models.items()}, arms.BARE, rounds))
+        calls = {name: model.ainvoke for name, model in models.items()}
+        rows, share = asyncio.run(burst(calls, arms.BARE, arms.short_prompt, rounds))
         parts.append(table([label, "calls/s", "of the bare model"], rows))
         shares[label] = share[arms.DIFFICULTY]
     label = "LiteLLM's client, its answer mocked"
     # The complexity router's logging goes on for seconds after a burst and slows the others.
     calls = {name: call for name, call in arms.litellm_calls().items() if name != arms.COMPLEXITY}
-    rows, share = asyncio.run(burst(calls, arms.LITELLM_MODEL, rounds))
+    rows, share = asyncio.run(burst(calls, arms.LITELLM_MODEL, arms.short_prompt, rounds))
     parts.append(table([label, "calls/s", f"of {arms.LITELLM_MODEL}"], rows))
     return "\n".join(parts), {**shares, label: share[arms.OVER_LITELLM]}
 
 
 def peak(name: str) -> list[float]:
     """Return the MB that 1,000 calls in flight add: to the process, and of Python's own in a second pass."""
-    call = arms.models(name, delay=1.0)[name].ainvoke
-    prompts = [arms.short_prompt() for _ in range(CONCURRENT)]
-    asyncio.run(together(call, prompts[:1]))
-    before = resident("VmRSS")
-    asyncio.run(together(call, prompts))
-    grown = resident() - before
-    tracemalloc.start()
-    asyncio.run(together(call, prompts))
-    return [grown, tracemalloc.get_traced_memory()[1] / 1e6]
-
-
-def resident(word: str = "VmHWM") -> float:
-    """Return the MB of the process: at its peak, or with ``VmRSS`` now."""
-    status = Path("/proc/self/status")
-    if not status.exists():
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6  # macOS: bytes
-    # Linux hands `ru_maxrss` down from the parent process.
-    return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith(word)) * 1024 / 1e6
+    return in_flight(arms.models(name, delay=1.0)[name].ainvoke, arms.short_prompt)
 
 
 def memory() -> str:
@@ -205,11 +138,11 @@ def goals(found: Mapping[str, Mapping[str, Sequence[float]]], grows: float, shar
     )
     for label, share in shares.items():
         rows.append((f"at least 90 % of the throughput, {label}", f"{share:.0%}", share >= 0.9))
-    return table(["goal", "measured", "met"], [[goal, what, "yes" if met else "no"] for goal, what, met in rows])
+    return verdicts(rows)
 
 
-def about() -> str:
-    versions = ", ".join(f"{name} {_version(name)}" for name in VERSIONS)
+def about(packages: Sequence[str]) -> str:
+    versions = ", ".join(f"{name} {_version(name)}" for name in packages)
     command = " ".join(["python", *sys.orig_argv[1:]])
     return (
         f"{date.today()} · {platform.system()} {platform.machine()}, {_cpu()}, {os.cpu_count()} cores · "
@@ -232,13 +165,13 @@ def _version(name: str) -> str:
         return "absent"
 
 
-def measured(rounds: Rounds) -> str:
-    before = os.getloadavg()[0]
+def measured(rounds: Rounds) -> dict[str, str]:
+    """Return the sections of LangChain's report by title."""
     latencies, found = latency(rounds)
     turns, grows = by_turns(rounds.other)
     rates, shares = throughput(rounds.bursts)
     tools, stream, sizes = with_tools(rounds.other), streamed(rounds.other), memory()
-    parts = {
+    return {
         "Goals": goals(found, grows[arms.DIFFICULTY], shares),
         "Added latency": latencies,
         "Added latency by turns of the conversation": turns,
@@ -246,20 +179,40 @@ def measured(rounds: Rounds) -> str:
         f"A stream of {arms.CHUNKS} chunks": stream,
         f"Throughput: {CONCURRENT:,} concurrent `ainvoke`": rates,
         "Peak memory": sizes,
+        "Cascades": overhead_cascades.cascades(rounds.latency),
     }
+
+
+def whole(framework: str, rounds: Rounds) -> str:
+    before = os.getloadavg()[0]
+    if framework == "langchain":
+        title, versions, parts = "Overhead", VERSIONS, measured(rounds)
+    else:
+        import llama_index_report as llama_index
+
+        title, versions = "Overhead in LlamaIndex", llama_index.VERSIONS
+        parts = llama_index.measured(rounds.latency, rounds.other, rounds.bursts)
     load = f"Load average {before:.1f} before, {os.getloadavg()[0]:.1f} after; a run on a busy machine is no result.\n"
-    return "\n".join(["# Overhead\n", about(), load, *(f"## {name}\n\n{part}" for name, part in parts.items())])
+    sections = [f"## {name}\n\n{part}" for name, part in parts.items()]
+    return "\n".join([f"# {title}\n", about(versions), load, *sections])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--framework", choices=["langchain"], default="langchain")
+    parser.add_argument("--framework", choices=list(RESULTS), default="langchain")
     parser.add_argument("--quick", action="store_true", help="few samples: a look, not a result")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "overhead.md")
+    parser.add_argument("--out", type=Path, help=f"by default one of {list(RESULTS.values())} in results/")
+    parser.add_argument("--only", choices=["cascades"], help="measure this section, and leave the others as they are")
     options = parser.parse_args()
-    report = measured(Rounds(latency=150, litellm=20, other=60, bursts=2) if options.quick else Rounds())
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(report, encoding="utf-8")
+    rounds = Rounds(latency=150, litellm=20, other=60, bursts=2) if options.quick else Rounds()
+    out = options.out or Path(__file__).parent / "results" / RESULTS[options.framework]
+    if options.only:
+        section = overhead_cascades.cascades(rounds.latency)
+        report = overhead_cascades.replaced(out.read_text(encoding="utf-8"), section)
+    else:
+        report = whole(options.framework, rounds)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(report, encoding="utf-8")
     print(report)
 
 

@@ -9,7 +9,7 @@ from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable
-from measuring import RANDOM
+from measuring import text
 from pydantic import BaseModel, Field, create_model
 
 from router_integrations import Candidate, Fixed
@@ -24,13 +24,6 @@ FIXED, DIFFICULTY = "RouterChatModel, Fixed", "RouterChatModel, Difficulty"
 BARE_LITELLM, COMPLEXITY = "litellm.acompletion", "LiteLLM complexity router"
 LITELLM_MODEL, OVER_LITELLM = "LiteLLMChatModel, no router", "RouterChatModel, Difficulty, over LiteLLM ids"
 CHUNKS, TOKENS = 200, 2000
-# Each is one token.
-WORDS = [
-    *("report", "market", "system", "value", "number", "table", "model", "cost", "price", "water", "river", "house"),
-    *("light", "paper", "stone", "large", "small", "first", "second", "early", "write", "read", "find", "compare"),
-    *("explain", "prove", "design", "list", "show", "count", "each", "because", "when", "where", "after", "before"),
-    *("between", "under", "people", "group", "city", "school", "month", "year", "week", "point", "state", "company"),
-]
 
 
 class Fake(BaseChatModel):
@@ -131,11 +124,6 @@ def litellm_calls() -> dict[str, Callable[[Any], Any]]:
 
 def _as_openai(messages: Sequence[BaseMessage]) -> list[dict[str, Any]]:
     return [{"role": "user", "content": message.content} for message in messages]
-
-
-def text(words: int) -> str:
-    """Return a text that nobody has seen, of this many words and a number."""
-    return " ".join(RANDOM.choices(WORDS, k=words)) + f" {RANDOM.random()}?"
 
 
 def short_prompt() -> list[BaseMessage]:

@@ -38,6 +38,16 @@ METHODS = {
     "MoT-2D": [("cot1", "pot2"), ("cot2", "pot1")],
 }
 RUNS = ("", "_t=0.4")
+# Who is asked first and who next, before GPT-4; how many samples of each prompt; and least shares of votes.
+STAGED = {
+    "PoT, then CoT": (("pot1", "pot2"), ("cot1", "cot2")),
+    "CoT, then PoT": (("cot1", "cot2"), ("pot1", "pot2")),
+    "both, first prompt, then second": (("cot1", "pot1"), ("cot2", "pot2")),
+    "both, second prompt, then first": (("cot2", "pot2"), ("cot1", "pot1")),
+}
+STAGED_SAMPLES = ((2, 2), (2, 3), (3, 3))
+STAGED_THRESHOLDS = (0.7, 1.0)
+SPLITS = 200
 # methods.md §4.4, accuracy and escalation at each threshold, then of "verify".
 EXPECTED = {
     "CoT-2D": ".8489/.306 .8618/.363 .8774/.474 .8882/.638 .8496/.333",
@@ -87,7 +97,15 @@ def report(data: Path) -> str:
         (method, at): mean(play(sheet, strategy(pair, at), pair) for pair in pairs(method))
         for method, at in product(METHODS, (*THRESHOLDS, VERIFY))
     }
-    return "\n\n".join([ABOUT, reproduced(found), curve(found, alone), held_out(found, alone), ours(sheet)])
+    two = {f"{method}, τ {at}": one for (method, at), one in found.items()}
+    parts = [
+        reproduced(found),
+        curve(found, alone),
+        held_out(found, alone),
+        three_levels(sheet, two, alone),
+        ours(sheet),
+    ]
+    return "\n\n".join([ABOUT, *parts])
 
 
 def load(data: Path) -> Sheet:
@@ -253,6 +271,63 @@ def held_out(found: dict[tuple[str, float | str], Result], alone: Result) -> str
             f"({' and '.join(picked)}), and measured on the other half; the row holds both halves. Goal: GPT-4's "
             f"accuracy ({alone.right.mean():.4f}) at no more than 40 % escalation.",
             tables.markdown(COLUMNS, [line(together, alone)]),
+        ]
+    )
+
+
+def staged(sheet: Sheet) -> dict[str, Result]:
+    """What comes of two levels of GPT-3.5 before GPT-4, at each setting."""
+    found = {}
+    grid = product(STAGED.items(), STAGED_SAMPLES, product(STAGED_THRESHOLDS, repeat=2))
+    for (name, (first, second)), samples, accept in grid:
+        results = []
+        for run in RUNS:
+            one, two = ([prompt + run for prompt in level] for level in (first, second))
+            levels = [dict.fromkeys(one, samples[0]), dict.fromkeys(two, samples[1]), {STRONG: STRONG_SAMPLES}]
+            cascade = AgreementCascade(levels=levels, accept=accept, read=verbatim)
+            results.append(play(sheet, cascade, [*one, *two]))
+        found[f"{name}, {samples[0]} and {samples[1]} samples, τ {accept[0]} and {accept[1]}"] = mean(results)
+    return found
+
+
+def elsewhere(found: dict[str, Result], alone: Result, margin: float) -> Result:
+    """The cheapest setting so much better than GPT-4 on half of the questions, on the other: mean over many splits."""
+    sums = {name: np.zeros(len(alone.right)) for name in vars(alone)}
+    for seed in range(SPLITS):
+        halves = np.array_split(np.random.default_rng(seed).permutation(len(alone.right)), 2)
+        for seen, new in (halves, halves[::-1]):
+            wanted = alone.right[seen].mean() + margin
+            good = [one for one in found.values() if one.right[seen].mean() >= wanted]
+            # Where none is so good, the most accurate.
+            best = min(good, key=lambda one: one.cost[seen].mean()) if good else None
+            best = best or max(found.values(), key=lambda one: one.right[seen].mean())
+            for name, values in sums.items():
+                values[new] += vars(best)[name][new]
+    return Result(**{name: values / SPLITS for name, values in sums.items()})
+
+
+def three_levels(sheet: Sheet, two: dict[str, Result], alone: Result) -> str:
+    """Two levels of GPT-3.5 before GPT-4."""
+    three = staged(sheet)
+    lines = [
+        [name, margin, *line(elsewhere(found, alone, margin / 100), alone)]
+        for name, found in (("two levels", two), ("three levels", three))
+        for margin in (0, 1)
+    ]
+    cheap = sorted(three, key=lambda name: three[name].cost.mean())
+    best = next(name for name in cheap if three[name].right.mean() >= alone.right.mean())
+    return "\n\n".join(
+        [
+            "## Three levels",
+            "A second pair of prompts votes before GPT-4 is asked, so that fewer samples do for the first: "
+            f"{len(three)} settings ({'; '.join(STAGED)}; 2 or 3 samples of each prompt; τ 0.7 or 1). On each half of "
+            "the questions the cheapest setting whose accuracy exceeds GPT-4's there by the margin (points) is chosen, "
+            f"by the cost with the prompt once, and measured on the other; a row is the mean over {SPLITS} splits. "
+            "Two levels choose among the points above. Whoever is chosen for being good enough is less good elsewhere: "
+            "the margin makes up for it. That three levels do well, and how large a margin does, was seen on this set.",
+            tables.markdown(["settings", "margin", *COLUMNS], lines),
+            f"The cheapest setting as accurate as GPT-4 on all questions, seen on these very questions: {best}.",
+            tables.markdown(COLUMNS, [line(three[best], alone)]),
         ]
     )
 

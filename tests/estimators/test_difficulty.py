@@ -146,6 +146,23 @@ def test_without_strength_and_price_nobody_can_say(known: dict[str, float]) -> N
         Difficulty().estimate(Request(text="hi"), [own(**known)])
 
 
+@pytest.mark.parametrize("known", [{}, {"input_price": 1.0}, {"output_price": 1.0}])
+def test_unless_a_strength_is_named_for_those(known: dict[str, float]) -> None:
+    named, given = Difficulty(unknown=0.25), Difficulty()
+    request = Request(text="hi")
+
+    assert (
+        named.estimate(request, [own(**known)])[0].quality == given.estimate(request, [own(strength=0.25)])[0].quality
+    )
+    assert named.estimate(request, [own(strength=0.75)]) == given.estimate(request, [own(strength=0.75)])
+
+
+@pytest.mark.parametrize("strength", [-0.1, 1.1])
+def test_a_strength_out_of_range_is_refused(strength: float) -> None:
+    with pytest.raises(ConfigurationError, match=rf"unknown must be in \[0, 1\] but got {strength}"):
+        Difficulty(unknown=strength)
+
+
 def test_as_strong_as_the_query_is_hard_is_expected_to_reach_seven_tenths() -> None:
     request = Request(text="hi")
     (estimate,) = Difficulty().estimate(request, [own(strength=difficulty(request))])

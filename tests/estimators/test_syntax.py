@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from router_integrations.errors import ConfigurationError
 from router_integrations.estimators import CodeSyntax, Completeness, SchemaValidity, ToolCallValidity
-from router_integrations.estimators.syntax import fences, is_refusal, parses_as_python
+from router_integrations.estimators.completeness import is_refusal
+from router_integrations.estimators.syntax import fences, parses_as_python
 from router_integrations.types import Request
 from tests.estimators.answered import QUERY, SMALL, reply
 

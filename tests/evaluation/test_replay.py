@@ -12,6 +12,7 @@ from router_integrations.errors import ConfigurationError, NoEligibleCandidate, 
 from router_integrations.estimators import Neighbors
 from router_integrations.evaluation import replay, replay_each, subset
 from router_integrations.learning import Record, Table
+from router_integrations.strategies import Hedged, JudgedCascade, MultiStage
 from router_integrations.testing.table import Outcome
 
 SMALL = Candidate("small", model=object(), input_price=1e-6, output_price=2e-6)
@@ -76,6 +77,35 @@ def test_each_call_of_one_candidate_gets_its_next_reply() -> None:
 
     assert done.cost.tolist() == [1.5, 1.5, 1.5]
     assert done.attempts.tolist() == [2, 2, 2]
+
+
+@pytest.mark.parametrize(("said", "answered"), [("True", 0), ("False", 1)])
+def test_judges_are_replayed_where_their_replies_are_known(said: str, answered: int) -> None:
+    rows = [{"small": (Outcome(text="4"), Outcome(text=said, cost=0.5)), "big": Outcome(text="4")}] * 3
+    done = replay(JudgedCascade(votes=1, order="given"), TABLE, [SMALL, BIG], outcomes=rows)
+
+    assert done.chosen.tolist() == [answered] * 3
+    assert done.cost.tolist() == [1.5 + 3.0 * answered] * 3
+
+
+@pytest.mark.parametrize("rows", [None, [{"small": Outcome(text="4")}] * 3], ids=["no replies", "only the answer"])
+def test_an_answer_is_not_taken_for_a_verdict_on_itself(rows: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"JudgedCascade asked 'small' with a prompt .* outcomes= a list"):
+        replay(JudgedCascade(votes=1, order="given"), TABLE, [SMALL, BIG], outcomes=rows)
+
+
+def test_a_judge_without_replies_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"JudgedCascade asks \['other'\] to judge, who are none of \['small'"):
+        replay(JudgedCascade(judge="other"), TABLE, [SMALL, BIG])
+
+
+@pytest.mark.parametrize("wrapped", [Hedged(strategy=Sure(), after=1.0), MultiStage(router=Fixed(), cascade=Sure())])
+def test_a_strategy_around_another_one_is_replayed_as_that_one(wrapped: Any) -> None:
+    rows = [{"small": Outcome(text="4", logprobs=(-0.1, sure))} for sure in (-0.2, -3.0, -0.5)]
+    done, alone = (replay(one, TABLE, [SMALL, BIG], outcomes=rows) for one in (wrapped, Sure()))
+
+    assert done.chosen.tolist() == alone.chosen.tolist() == [0, 1, 0]
+    assert done.cost.tolist() == alone.cost.tolist()
 
 
 def test_who_gives_no_answer_earns_nothing() -> None:

@@ -174,7 +174,7 @@ def test_a_prompt_near_a_window_is_counted_off_the_event_loop(model: Counting, m
         counted_in.append(threading.current_thread().name)
         return count_tokens(text, model_id)
 
-    monkeypatch.setattr("router_integrations.langchain.describe.count_tokens", count)
+    monkeypatch.setattr("router_integrations.adapters.describing.count_tokens", count)
     prompt = "The quick brown fox jumps over the lazy dog. " * 1000
 
     answer = asyncio.run(_router(model, context_window=11_000).ainvoke(prompt))

@@ -9,6 +9,7 @@ import pytest
 from doubles import CHEAP, DEAR, EASY, Own, Runs, Wire, weather, whole
 from langchain.agents import create_agent
 from langchain_core.callbacks import UsageMetadataCallbackHandler
+from langchain_core.documents import Document
 from langchain_core.exceptions import ModelAPIError, OutputParserException
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.output_parsers import JsonOutputParser, StrOutputParser
@@ -28,7 +29,7 @@ from router_integrations.errors import (
     StrategyError,
     StreamInterrupted,
 )
-from router_integrations.estimators import SelfConsistency, TokenConfidence
+from router_integrations.estimators import Groundedness, SelfConsistency, TokenConfidence
 from router_integrations.langchain import CascadeRunnable, LiteLLMChatModel
 from router_integrations.limits import Limits
 from router_integrations.testing.replies import Fault, Reply, ToolCall
@@ -94,11 +95,22 @@ async def test_a_poor_draft_is_paid_and_not_shown(wire: Wire, way: str) -> None:
     assert answer == SURE.text
     assert [(one.call.candidate.name, one.model) for one in trace.attempts] == [("small", "small"), ("big", "big")]
     assert [one.cost for one in trace.attempts] == pytest.approx([PAID["small"], PAID["big"]])
-    assert trace.reason == "'small' was not sure enough, 0.10 <= 0.7"
+    assert trace.reason == "'small' was not sure enough, 0.10 <= 0.70"
     assert totals(tokens) == {"small": (50, 10), "big": (50, 10)}
     assert used(trace) == [(50, 10), (50, 10)]
     # Only the last step is streamed: what may be thrown away is buffered.
     assert [bool(request.body.get("stream")) for request in wire.requests] == [False, way.endswith("stream")]
+
+
+@pytest.mark.parametrize("way", ["invoke", "ainvoke"])
+async def test_estimators_see_the_documents_beside_an_answer(way: str) -> None:
+    page = Document("Rayleigh scattering makes the sky blue.")
+    made_up = RunnableLambda(lambda _: {"answer": "It reflects the sea.", "context": [page]})
+    found = RunnableLambda(lambda _: {"answer": "Rayleigh scattering.", "context": [page]})
+    steps = [Candidate(name, model=model) for name, model in (("a", made_up), ("b", found), ("c", made_up))]
+    answer = await ask(CascadeRunnable(steps=steps, estimator=Groundedness()), way)
+
+    assert answer["answer"] == "Rayleigh scattering."
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -200,7 +212,7 @@ def test_a_retrieval_chain_is_judged_by_its_answer(wire: Wire) -> None:
     found = CascadeRunnable(steps=steps, estimator=TokenConfidence(), on_trace=traces.append).invoke(ASK)
 
     assert found["answer"] == traces[0].attempts[0].text == "Paris is it."
-    assert traces[0].reason == "'rag' was sure enough, 0.90 > 0.7"
+    assert traces[0].reason == "'rag' was sure enough, 0.90 > 0.70"
 
 
 def test_a_litellm_id_and_a_plain_function_are_steps(wire: Wire) -> None:

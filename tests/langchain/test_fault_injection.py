@@ -16,6 +16,7 @@ from router_integrations.errors import AllCandidatesFailed, LimitExceeded, Route
 from router_integrations.langchain import RouterChatModel
 from router_integrations.testing.replies import Fault, Reply
 from router_integrations.testing.server import ScriptedServer
+from tests.provider_faults import BEFORE_THE_ANSWER, MID_STREAM, ONLY_STREAMED, ONLY_WHOLE
 
 
 def _stream(router: Any, prompt: str) -> Any:
@@ -42,29 +43,6 @@ every_way = pytest.mark.parametrize("ask", [_invoke, _ainvoke, _stream, _astream
 streamed = pytest.mark.parametrize("ask", [_stream, _astream])
 whole = pytest.mark.parametrize("ask", [_invoke, _ainvoke])
 
-# The fault, the family it is told as, and how often one candidate is asked before the next.
-BEFORE_THE_ANSWER = [
-    (Fault("status", status=400, message="bad tool"), "bad_request", 1),
-    (Fault("status", status=401), "authentication", 1),
-    (Fault("status", status=403), "permission", 1),
-    (Fault("status", status=404), "not_found", 1),
-    (Fault("status", status=408), "timeout", 1),
-    (Fault("status", status=413, message="request too large"), "context_overflow", 1),
-    (Fault("status", status=429), "rate_limit", 3),
-    (Fault("status", status=429, retry_after=30), "rate_limit", 1),
-    (Fault("status", status=500), "server", 3),
-    (Fault("status", status=503), "server", 3),
-    (Fault("reset"), "connection", 3),
-    (Fault("wrong_content_type"), "malformed", 3),
-]
-ONLY_WHOLE = [(Fault("empty_choices"), "malformed", 3), (Fault("truncated_json"), "malformed", 3)]
-ONLY_STREAMED = [(Fault("empty_stream"), "malformed", 3)]
-MID_STREAM = [
-    Fault("truncated_stream", after_chunks=3),
-    Fault("reset_stream", after_chunks=3),
-    Fault("error_in_stream", after_chunks=3),
-]
-
 
 def _router(server: ScriptedServer, **options: Any) -> RouterChatModel:
     params = {"api_base": server.base_url, "api_key": "sk-test"}
@@ -78,7 +56,7 @@ def _router(server: ScriptedServer, **options: Any) -> RouterChatModel:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Waits between two tries are real but short."""
-    monkeypatch.setattr("router_integrations.steps._BACKOFF", 0.001)
+    monkeypatch.setattr("router_integrations.calling._BACKOFF", 0.001)
 
 
 def _fails_over(server: ScriptedServer, ask: Ask, fault: Fault, family: str, tries: int) -> None:
@@ -271,5 +249,5 @@ def test_a_stream_that_is_left_early_is_paid_for_and_told(server: ScriptedServer
 
     asyncio.run(leave())
 
-    assert [trace.reason for trace in traces] == ["the reader left before the end"] * 2
+    assert [trace.reason for trace in traces] == ["the caller left before the end"] * 2
     assert all(trace.cost > 0 and trace.attempts[0].usage.estimated for trace in traces)

@@ -20,9 +20,10 @@ from langchain_core.messages import (
     convert_to_openai_messages,
 )
 
+from router_integrations.adapters import call_ids
 from router_integrations.candidates import Candidate
 from router_integrations.errors import RequestError
-from router_integrations.langchain import history, issuers
+from router_integrations.langchain import issuers
 from router_integrations.langchain.history import (
     Target,
     check,
@@ -442,7 +443,7 @@ def test_row_34_an_id_used_by_two_models_is_renamed_for_the_foreign_one_only():
 
 
 def test_row_34_renamed_ids_never_meet(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(history, "_nine", lambda old: iter(["aaaaaaaaa", "bbbbbbbbb", "ccccccccc"]))
+    monkeypatch.setattr(call_ids, "_nine", lambda old: iter(["aaaaaaaaa", "bbbbbbbbb", "ccccccccc"]))
     messages = [*loop("aaaaaaaaa", by(GPT)), *loop("call-1", by(GPT)), *loop("call-2", by(GPT))]
     translated: Any = translate(messages, MISTRAL)
     assert [translated[i].tool_calls[0]["id"] for i in (1, 4, 7)] == ["aaaaaaaaa", "bbbbbbbbb", "ccccccccc"]

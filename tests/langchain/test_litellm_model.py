@@ -63,14 +63,14 @@ def sent(server: ScriptedServer) -> Any:
 
 
 def test_settings_go_out_and_the_nearest_one_wins(make: Make, server: ScriptedServer) -> None:
-    model = make({"temperature": 0.2}, temperature=0.1, max_tokens=50, stop=["x"])
+    model = make({"temperature": 0.2, "stop": ["z"]}, temperature=0.1, max_tokens=50, stop=["x"])
 
     model.invoke("Hi", stop=["y"], seed=7)
 
     body = sent(server)
     assert (body["temperature"], body["max_tokens"], body["stop"], body["seed"]) == (0.2, 50, ["y"], 7)
     model.invoke("Hi", temperature=0.3)
-    assert (sent(server)["temperature"], sent(server)["stop"]) == (0.3, ["x"])
+    assert (sent(server)["temperature"], sent(server)["stop"]) == (0.3, ["z"])
 
 
 def test_nothing_is_sent_that_nobody_set(make: Make, server: ScriptedServer) -> None:

@@ -20,7 +20,7 @@ BUDGET = 1e-5
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Waits between two tries are real but short."""
-    monkeypatch.setattr("router_integrations.steps._BACKOFF", 0.001)
+    monkeypatch.setattr("router_integrations.calling._BACKOFF", 0.001)
 
 
 def paced(server: ScriptedServer, pacer: Pacer, **options: Any) -> RouterChatModel:

@@ -7,9 +7,10 @@ from chat_model_standard import sum_of
 from langchain_core.load import dumps
 from langchain_core.messages import AIMessage, AIMessageChunk
 
+from router_integrations.adapters.replies import Prompt
 from router_integrations.candidates import Candidate
 from router_integrations.langchain.chunks import ChunkReader
-from router_integrations.langchain.replies import Prompt, chat_result
+from router_integrations.langchain.replies import chat_result
 
 PROMPT = Prompt(Candidate("anthropic/claude-sonnet-4-5"), [{"role": "user", "content": "Hello there"}])
 USAGE = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}

@@ -74,14 +74,14 @@ def test_enough_agreement_ends_the_cascade_with_what_most_say() -> None:
 
     assert answer(trace) == "4"
     assert names(trace) == ["steps"] * 3 + ["program"] * 3
-    assert trace.reason == "4 of 6 votes agree, 0.67 >= 0.6"
+    assert trace.reason == "4 of 6 votes agree, 0.67 >= 0.60"
 
 
 def test_too_little_agreement_leads_to_the_next_level_and_all_is_paid() -> None:
     trace = traced(AgreementCascade(levels=MIXED), steps="4|5|4", program="4|4|6", big="7")
 
     assert answer(trace) == "7"
-    assert trace.reason == "4 of 6 votes agree, 0.67 < 0.7"
+    assert trace.reason == "4 of 6 votes agree, 0.67 < 0.70"
     assert trace.cost == pytest.approx(6 * 110 * 1e-7 + 110 * 1e-5)
     assert [attempt.call.final for attempt in trace.attempts] == [False] * 6 + [True]
 
@@ -179,7 +179,7 @@ def test_a_level_that_can_agree_without_the_missing_is_asked() -> None:
     trace = traced(AgreementCascade(levels=MIXED, accept=0.5), steps="4|4|4", big="7")
 
     assert names(trace) == ["steps"] * 3
-    assert trace.reason == "3 of 6 votes agree, 0.50 >= 0.5"
+    assert trace.reason == "3 of 6 votes agree, 0.50 >= 0.50"
 
 
 def test_who_is_in_no_level_is_asked_when_all_others_fail() -> None:

@@ -99,7 +99,7 @@ def test_the_call_is_final_and_carries_all_estimates() -> None:
 @pytest.mark.parametrize(
     ("utility", "quality", "reason"),
     [
-        (None, 0.75, "cheapest with expected quality 0.75 >= 0.7"),
+        (None, 0.75, "cheapest with expected quality 0.75 >= 0.70"),
         (None, 0.5, "highest utility, expected quality 0.50"),
         (Utility(per_usd=1), 0.75, "highest utility, expected quality 0.75"),
     ],
@@ -114,7 +114,7 @@ def test_after_a_failure_the_reason_says_whose() -> None:
     attempts = (Attempt(call=Call(candidate=A), error=ProviderError("down", family="server")),)
     call = Best(estimator=says).decide(request, attempts)
 
-    assert call.reason == "cheapest with expected quality 0.75 >= 0.7 after 'a' failed"
+    assert call.reason == "cheapest with expected quality 0.75 >= 0.70 after 'a' failed"
     assert says.asked == [(request, (B,), attempts)]
 
 

@@ -71,7 +71,7 @@ def test_a_sure_answer_ends_the_cascade() -> None:
     trace = traced(cascade(), said(0.8), said(0.9), said(0.9))
 
     assert names(trace) == ["small"]
-    assert trace.reason == "'small' was sure enough, 0.80 > 0.7"
+    assert trace.reason == "'small' was sure enough, 0.80 > 0.70"
 
 
 def test_an_unsure_answer_is_followed_by_the_next_candidate() -> None:
@@ -79,7 +79,7 @@ def test_an_unsure_answer_is_followed_by_the_next_candidate() -> None:
 
     assert names(trace) == ["small", "medium"]
     assert answer(trace) == "0.8"
-    assert trace.attempts[1].call.reason == "'small' was not sure enough, 0.60 <= 0.7"
+    assert trace.attempts[1].call.reason == "'small' was not sure enough, 0.60 <= 0.70"
 
 
 def test_a_confidence_at_the_threshold_is_not_enough() -> None:

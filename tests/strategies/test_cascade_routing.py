@@ -199,6 +199,21 @@ def test_an_uncertain_cheap_answer_is_worth_a_look_before_a_dear_one() -> None:
     assert asked(decide(before, answered("small", 0.2))) == "big"
 
 
+@pytest.mark.parametrize("utility", [Utility(enough=0.7), Utility(enough=0.7, per_usd=0.01)])
+def test_of_sets_worth_the_same_a_cheap_one_that_may_do_is_asked_before_a_dear_one_that_will(utility: Utility) -> None:
+    """Without a price of quality, or where the cheap one is free."""
+    cost = 0.0 if utility.per_usd else 0.01
+    before = {"small": est(0.8, cost, std=0.2), "big": est(1.0, 1.0)}
+
+    assert asked(decide(before, utility=utility)) == "small"
+
+
+def test_a_cheap_one_that_will_hardly_do_is_not_asked_before_the_dear_one() -> None:
+    before = {"small": est(0.1, 0.5, std=0.1), "big": est(1.0, 1.0)}
+
+    assert asked(decide(before, utility=Utility(enough=0.7))) == "big"
+
+
 def test_a_certain_cheap_answer_is_skipped() -> None:
     assert asked(decide({"small": est(0.3, 0.01, 0.01), "big": est(0.8, 0.15)})) == "big"
 

@@ -274,3 +274,12 @@ def test_starting_never_looks_a_host_name_up(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(socket, "getfqdn", lambda *_: pytest.fail("a look-up takes seconds without a network"))
     with ScriptedServer() as server:
         assert server.base_url.startswith("http://127.0.0.1:")
+
+
+def test_a_server_that_forgets_starts_anew_at_its_address(server: ScriptedServer, client: httpx.Client) -> None:
+    server.script("m", Reply(text="scripted"), repeat=True)
+    ask(client)
+    server.forget()
+
+    assert content(ask(client)) == "Here is a short answer to: hi there"
+    assert len(server.requests) == 1
