@@ -264,3 +264,39 @@ of fold on train ({folds} folds). The zero router mixes single models at random,
 draw, so that the intervals of the difference lean against the routers; below it a router is of no use. The best single
 model is that of the test set, set by set, which no router is told. It, the oracle, which has seen the grades, and the
 random choice are mixed at random with the cheapest model, to have a curve."""
+
+
+def cheapest_of_equals(
+    equal: np.ndarray,
+    sets: Sequence[tuple[int, ...]],
+    where: np.ndarray,
+    drawn: np.ndarray,
+    cost: np.ndarray,
+    asked: tuple[int, ...],
+    *,
+    in_order: bool = False,
+) -> np.ndarray:
+    """Which of the `equal` sets `CascadeRouting` takes in each place: the one expected to cost least.
+
+    Members are asked from the cheapest up, or in order, until one is as good as can be; `where` is the row of each
+    place in `drawn` and `cost`.
+    """  # fmt: skip
+    tied = equal.sum(axis=1) > 1
+    paid = np.where(equal & ~tied[:, None], 0.0, np.inf)
+    for column, more in enumerate(sets):
+        here = np.flatnonzero(tied & equal[:, column])
+        if len(here):
+            rows, back = np.unique(where[here], return_inverse=True)
+            paid[here, column] = _asked_up(drawn[rows], cost[rows], asked, more, in_order=in_order)[back]
+    return paid.argmin(axis=1)
+
+
+def _asked_up(
+    drawn: np.ndarray, cost: np.ndarray, asked: tuple[int, ...], more: tuple[int, ...], *, in_order: bool
+) -> np.ndarray:
+    costs = cost[:, list(more)]
+    order = np.tile(np.arange(len(more)), (len(cost), 1)) if in_order else np.argsort(costs, axis=1, kind="stable")
+    picked = np.take_along_axis(drawn[:, list(more)], order[:, :, None], axis=1)
+    known = drawn[:, list(asked)].max(axis=1, keepdims=True) if asked else np.full_like(picked[:, :1], -np.inf)
+    before = np.maximum.accumulate(np.concatenate([known, picked], axis=1), axis=1)[:, :-1]
+    return (np.take_along_axis(costs, order, axis=1) * (before < 1 - 1e-9).mean(axis=-1)).sum(axis=1)

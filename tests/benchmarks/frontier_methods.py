@@ -154,7 +154,7 @@ def _next(
     paid = cost @ members.T
     value = np.stack(worth, axis=1)[where] - per_usd[:, None] * paid[where]
     equal = value >= value.max(axis=1, keepdims=True) - 1e-9
-    best = np.where(equal, paid[where], np.inf).argmin(axis=1)
+    best = cost_curves.cheapest_of_equals(equal, sets, where, drawn, cost, asked)
     costs = np.where(members[best], cost[where], np.inf)
     return np.where(members[best].any(axis=1), costs.argmin(axis=1), -1)
 

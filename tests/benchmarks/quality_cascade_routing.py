@@ -13,6 +13,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import cost_curves
 import numpy as np
 import pandas as pd
 import tables
@@ -151,7 +152,7 @@ def _next(
     expected = one.expected_cost[rows] @ members.T
     value = worth[where] - PRICES[price][:, None] * expected[where]
     equal = value >= value.max(axis=1, keepdims=True) - 1e-9
-    best = np.where(equal, expected[where], np.inf).argmin(axis=1)
+    best = cost_curves.cheapest_of_equals(equal, sets, where, drawn, one.expected_cost[rows], asked, in_order=prefixes)
     if prefixes:
         first = np.array([more[0] if more else -1 for more in sets])
         return first[best]

@@ -27,9 +27,11 @@ WEATHER = {
     },
 }
 
-# Prints the server's URL, then waits for the end.
+# Prints the server's URL, then waits for the end. What a background job of a shell starts would ignore Ctrl-C.
 PARENT = """
+import signal
 import time
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from router_integrations.demo.server import LocalServer
 try:
     with LocalServer() as server:
@@ -41,7 +43,9 @@ except KeyboardInterrupt:
 
 # Goes on after Ctrl-C, as a notebook does.
 NOTEBOOK = """
+import signal
 import time
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from router_integrations.demo.server import LocalServer
 with LocalServer() as server:
     try:
