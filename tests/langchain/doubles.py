@@ -168,6 +168,18 @@ def whole(chunks: Any) -> Any:
     return first
 
 
+async def ask(model: Any, way: str, config: Any = None) -> Any:
+    """Ask the hard question in one of the four ways; return the whole answer."""
+    match way:
+        case "invoke":
+            return model.invoke(HARD, config)
+        case "ainvoke":
+            return await model.ainvoke(HARD, config)
+        case "stream":
+            return whole(model.stream(HARD, config))
+    return whole([chunk async for chunk in model.astream(HARD, config)])
+
+
 def weather(city: str) -> str:
     """Tell the weather of a city."""
     return f"It is sunny in {city}."

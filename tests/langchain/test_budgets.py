@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from doubles import HARD, Wire, whole
+from doubles import HARD, Wire, ask
 from langgraph.graph import START, MessagesState, StateGraph
 
 from router_integrations import Candidate, Fixed, Ledger, Limits
@@ -17,17 +17,6 @@ from router_integrations.testing.replies import Fault, Reply
 WAYS = ["invoke", "ainvoke", "stream", "astream"]
 USAGE = {"prompt_tokens": 50, "completion_tokens": 10, "total_tokens": 60}
 PAID = {"small": 50 * 1e-7 + 10 * 4e-7, "big": 50 * 3e-6 + 10 * 1e-5}
-
-
-async def ask(model: Any, way: str, config: Any = None) -> Any:
-    match way:
-        case "invoke":
-            return model.invoke(HARD, config)
-        case "ainvoke":
-            return await model.ainvoke(HARD, config)
-        case "stream":
-            return whole(model.stream(HARD, config))
-    return whole([chunk async for chunk in model.astream(HARD, config)])
 
 
 def config(thread: str) -> Any:

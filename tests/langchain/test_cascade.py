@@ -5,7 +5,7 @@ import threading
 from typing import Any, ClassVar
 
 import pytest
-from doubles import DEAR, HARD, Own, Wire, trace_of, weather, whole
+from doubles import DEAR, HARD, Own, Wire, ask, trace_of, weather, whole
 from langchain_core.messages import AIMessage
 from pydantic import BaseModel, field_validator
 
@@ -50,17 +50,6 @@ class Slow(BaseModel):
 def router(wire: Wire, **options: Any) -> RouterChatModel:
     pool = [wire.candidate("openai/small"), wire.candidate("openai/big", **DEAR)]
     return RouterChatModel(candidates=pool, strategy=Cascade(estimator=Lengths(), order="given", **options))
-
-
-async def ask(model: Any, way: str) -> Any:
-    match way:
-        case "invoke":
-            return model.invoke(HARD)
-        case "ainvoke":
-            return await model.ainvoke(HARD)
-        case "stream":
-            return whole(model.stream(HARD))
-    return whole([chunk async for chunk in model.astream(HARD)])
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from doubles import HARD, Runs, Wire, trace_of, whole
+from doubles import Runs, Wire, ask, trace_of
 
 from router_integrations import Fixed
 from router_integrations.langchain import RouterChatModel
@@ -36,17 +36,6 @@ def _idle(server: ScriptedServer) -> Iterator[None]:
     """Waits until nothing runs any more: a sync call that was given up ends when its answer comes."""
     yield
     assert server.wait_until(lambda server: server.open_streams == 0)
-
-
-async def ask(model: Any, way: str, config: Any = None) -> Any:
-    match way:
-        case "invoke":
-            return model.invoke(HARD, config)
-        case "ainvoke":
-            return await model.ainvoke(HARD, config)
-        case "stream":
-            return whole(model.stream(HARD, config))
-    return whole([chunk async for chunk in model.astream(HARD, config)])
 
 
 def hedged(wire: Wire, *, rival: str | None = "big", after: float = 0.1, **options: Any) -> RouterChatModel:

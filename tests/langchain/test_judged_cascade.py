@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from doubles import CHEAP, DEAR, HARD, Own, Runs, Wire, trace_of, weather, whole
+from doubles import CHEAP, DEAR, HARD, Own, Runs, Wire, ask, trace_of, weather, whole
 from langchain_core.messages import AIMessage
 from pydantic import BaseModel
 
@@ -25,17 +25,6 @@ def router(wire: Wire, **options: Any) -> RouterChatModel:
 
 def judging(wire: Wire, answer: str, *verdicts: str) -> None:
     wire.server.script("small", *(Reply(text=text, usage=USAGE) for text in (answer, *verdicts)))
-
-
-async def ask(model: Any, way: str) -> Any:
-    match way:
-        case "invoke":
-            return model.invoke(HARD)
-        case "ainvoke":
-            return await model.ainvoke(HARD)
-        case "stream":
-            return whole(model.stream(HARD))
-    return whole([chunk async for chunk in model.astream(HARD)])
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from doubles import CHEAP, DEAR, HARD, Own, Runs, Wire, add, trace_of, weather, whole
+from doubles import CHEAP, DEAR, HARD, Own, Runs, Wire, add, ask, trace_of, weather
 from langchain_core.messages import AIMessage
 from pydantic import BaseModel
 
@@ -25,17 +25,6 @@ def router(wire: Wire, **judge: Any) -> RouterChatModel:
         wire.candidate("openai/judge", **unable),
     ]
     return RouterChatModel(candidates=pool, strategy=STRATEGY)
-
-
-async def ask(model: Any, way: str) -> Any:
-    match way:
-        case "invoke":
-            return model.invoke(HARD)
-        case "ainvoke":
-            return await model.ainvoke(HARD)
-        case "stream":
-            return whole(model.stream(HARD))
-    return whole([chunk async for chunk in model.astream(HARD)])
 
 
 @pytest.mark.parametrize("way", ["invoke", "ainvoke", "stream", "astream"])
