@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 import pytest
-from doubles import DEAR, HARD, Runs, Wire, trace_of, weather, whole
+from doubles import DEAR, Runs, Wire, ask, trace_of, weather
 
 from router_integrations.langchain import RouterChatModel
 from router_integrations.strategies import AgreementCascade, BestOfN
@@ -33,17 +33,6 @@ def cascade(**options: Any) -> AgreementCascade:
 
 def says(*texts: str) -> list[Reply]:
     return [Reply(text=text, usage=USAGE) for text in texts]
-
-
-async def ask(model: RouterChatModel, way: str, config: Any = None) -> Any:
-    match way:
-        case "invoke":
-            return model.invoke(HARD, config)
-        case "ainvoke":
-            return await model.ainvoke(HARD, config)
-        case "stream":
-            return whole(model.stream(HARD, config))
-    return whole([chunk async for chunk in model.astream(HARD, config)])
 
 
 @pytest.mark.parametrize("way", WAYS)
